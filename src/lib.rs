@@ -1,0 +1,52 @@
+//! agentcast turns the state of a match between AI agents into a broadcast.
+//!
+//! # The map
+//!
+//! Data flows one way, and the folders say so:
+//!
+//! ```text
+//! game ──> overlay ──> draw ──> render ──> encode ──> output
+//!  wire      scene      draw      GPU →      H.264,      RTMP(S),
+//!  events    from       list,     RGBA →     AAC         file,
+//!  → state   (state,    damage    NV12                   preview
+//!            time)
+//!              raster = shaped text, glyph and picture pixels (beside draw)
+//!                     stream = one broadcast: its threads, its clock, its life and death
+//!                     http, cli = the edge around it
+//! ```
+//!
+//! One type for each thing that flows: [`game::Event`] → [`game::MatchState`] → [`draw::DrawList`] →
+//! [`draw::Frame`] (NV12) → [`encode::EncodedPacket`] (an `Arc`: every destination gets the same one).
+//!
+//! | room | what lives there | it never knows |
+//! |---|---|---|
+//! | [`game`] | wire events, the match state and its reducer, views that hide what a viewer may not see, adapters from native game formats | pixels, clocks, threads, files |
+//! | [`overlay`] | themes, layout, widgets and scenes: a pure function from (presentation, theme, scene, time, size) to a draw list | wgpu, ffmpeg, any particular game |
+//! | [`draw`] | the draw list as data, and damage as the difference of two lists | wgpu, fonts, files |
+//! | [`raster`] | fonts, shaping, fitting text; glyph, symbol and picture pixels | wgpu, widgets |
+//! | [`render`] | executes draw lists on the GPU, NV12 conversion, read-back | scenes, games, ffmpeg |
+//! | [`encode`] | H.264 and AAC through FFmpeg, the frame clock | destinations, wgpu |
+//! | [`output`] | destinations: RTMP(S), fragmented MP4, the preview's fragments | encoders, pictures |
+//! | [`stream`] | one broadcast: threads, clock, start, stop, status | a concrete GPU, encoder or network |
+//! | [`http`] | the preview page | what is on it |
+//! | [`cli`] | the command line: wires the rooms together | – |
+//!
+//! # Invariants, as absences
+//!
+//! * Nothing in `game`, `overlay` or `draw` reads a clock, a file, the environment or a socket. Time is an argument.
+//! * Nothing in `overlay` or below sees a card, thought or event that the stream's [`game::View`] may not see.
+//! * Nothing outside `render` names wgpu; nothing outside `encode` and the muxers of `output` names ffmpeg.
+//! * No adapter room imports another one; `stream` gets them handed in.
+//! * No unbounded queue carries media.
+//! * A stream key has no `Display`, and its `Debug` prints nothing of it.
+
+pub mod cli;
+pub mod draw;
+pub mod encode;
+pub mod game;
+pub mod http;
+pub mod output;
+pub mod overlay;
+pub mod raster;
+pub mod render;
+pub mod stream;

@@ -1,0 +1,47 @@
+//! Destinations: everything an encoded packet can be sent to.
+
+use crate::encode::{EncodedPacket, StreamInfo};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A destination as `stream` sees it. Sending never blocks and never fails: trouble shows in [`Status`].
+pub trait Destination: Send {
+    /// Packets that follow belong to these parameters; called before the first packet and after an encoder change.
+    fn configure(&mut self, info: Arc<StreamInfo>);
+    /// Queues a packet, or drops it and counts it when the queue is full.
+    fn send(&mut self, packet: EncodedPacket);
+    fn status(&self) -> Status;
+    /// Finishes what is queued, writes a clean end and joins the thread, all within `deadline`; then gives up the rest.
+    fn stop(self: Box<Self>, deadline: Duration);
+}
+
+/// Where a destination is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Idle,
+    Connecting,
+    Live,
+    Reconnecting,
+    /// Stopped by itself: only a person can mend it (a refused key).
+    NeedsAttention,
+    Stopped,
+}
+
+/// What an operator sees of a destination. Never holds a URL or a key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// For example `rtmp a.example.com` or `file demo.mp4`.
+    pub name: String,
+    pub state: State,
+    /// In plain words: what is wrong and what to do.
+    pub last_error: Option<String>,
+    pub bytes: u64,
+    /// Over the last 2 s, kbit/s.
+    pub kbps: u32,
+    /// Video packets dropped.
+    pub dropped: u64,
+    pub reconnects: u64,
+    /// Media waiting in the queue.
+    pub queue_ms: u32,
+}

@@ -1,0 +1,1 @@
+//! One broadcast: its threads, its clock, its life and death.
