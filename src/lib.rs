@@ -29,7 +29,8 @@
 //! | [`output`] | destinations: RTMP(S), fragmented MP4, the preview's fragments | encoders, pictures |
 //! | [`stream`] | one broadcast: threads, clock, start, stop, status | a concrete GPU, encoder or network |
 //! | [`http`] | the preview page | what is on it |
-//! | [`cli`] | the command line: wires the rooms together | – |
+//! | [`studio`] | puts a stream together from real parts, for the command line and for programs that link agentcast | what is drawn or sent |
+//! | [`cli`] | the command line | – |
 //!
 //! # Invariants, as absences
 //!
@@ -50,3 +51,4 @@ pub mod overlay;
 pub mod raster;
 pub mod render;
 pub mod stream;
+pub mod studio;

@@ -1,1 +1,161 @@
-//! The preview page.
+//! The preview: a page with a real `<video>`, fed over a WebSocket with the same packets that every destination gets.
+//!
+//! It decides nothing about pictures or packets. It listens on loopback only and checks `Origin` and `Host`, so that no
+//! other page in the operator's browser can read the stream.
+
+use crate::output::preview::{PreviewHub, Segment};
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// What a page that plays says of itself, twice a second.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Viewing {
+    /// Position, seconds.
+    pub at: f64,
+    /// Distance from the newest fragment, seconds.
+    pub behind: f64,
+    /// Frames shown and frames dropped so far.
+    pub frames: u64,
+    pub dropped: u64,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// The preview server of one stream.
+pub struct PreviewServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    close: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+struct Shared {
+    hub: PreviewHub,
+    /// One line about the stream for the page.
+    line: Box<dyn Fn() -> String + Send + Sync>,
+    viewing: Mutex<Option<Viewing>>,
+    close: watch::Receiver<bool>,
+}
+
+impl PreviewServer {
+    /// Listens on 127.0.0.1:`port` (0: any free one). `line` is shown under the picture.
+    pub async fn bind(
+        port: u16,
+        hub: PreviewHub,
+        line: impl Fn() -> String + Send + Sync + 'static,
+    ) -> std::io::Result<PreviewServer> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        let (close, closed) = watch::channel(false);
+        let shared =
+            Arc::new(Shared { hub, line: Box::new(line), viewing: Mutex::default(), close: closed.clone() });
+        let app = Router::new()
+            .route("/", get(page))
+            .route("/status.json", get(status))
+            .route("/preview", get(preview))
+            .with_state(shared.clone());
+        let mut stop = closed;
+        let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
+            // An error means that the server itself is gone.
+            let _ = stop.wait_for(|closed| *closed).await;
+        });
+        let task = tokio::spawn(serve.into_future());
+        Ok(PreviewServer { address, shared, close, task })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the newest report of a playing page said.
+    pub fn viewing(&self) -> Option<Viewing> {
+        self.shared.viewing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends all sessions and frees the port.
+    pub async fn shutdown(self) {
+        // Nobody may be listening any more: then it is down already.
+        let _ = self.close.send(true);
+        match self.task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the preview server ended: {error}"),
+            Err(error) => tracing::error!("the preview server ended by a panic: {error}"),
+        }
+    }
+}
+
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                      media-src blob:; connect-src 'self'; frame-ancestors 'none'";
+
+async fn page() -> impl IntoResponse {
+    ([(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")], Html(include_str!("preview.html")))
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let body = serde_json::json!({ "line": (shared.line)() }).to_string();
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body)
+}
+
+async fn preview(State(shared): State<Arc<Shared>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
+    // Browsers send Origin with every WebSocket; a page of another site must not read the stream.
+    if origin.is_some_and(|o| o.strip_prefix("http://") != Some(host)) || !is_loopback(host) {
+        return (StatusCode::FORBIDDEN, "open the preview at the address that agentcast printed").into_response();
+    }
+    upgrade.on_upgrade(move |socket| session(socket, shared))
+}
+
+/// A name that resolves here by somebody else's DNS must not pass as us.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
+}
+
+async fn session(mut socket: WebSocket, shared: Arc<Shared>) {
+    let mut segments = shared.hub.subscribe();
+    let mut close = shared.close.clone();
+    loop {
+        let message = tokio::select! {
+            _ = close.wait_for(|closed| *closed) => break,
+            segment = segments.next() => match segment {
+                Some(Segment::Init { codecs, data }) => {
+                    let kind = serde_json::json!({ "type": format!("video/mp4; codecs=\"{codecs}\"") }).to_string();
+                    if socket.send(Message::Text(kind.into())).await.is_err() {
+                        return;
+                    }
+                    Message::Binary(data)
+                }
+                Some(Segment::Media { data }) => Message::Binary(data),
+                None => break,
+            },
+            said = socket.recv() => {
+                match said {
+                    Some(Ok(Message::Text(text))) => {
+                        if let Ok(viewing) = serde_json::from_str(&text) {
+                            *shared.viewing.lock().unwrap_or_else(PoisonError::into_inner) = Some(viewing);
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                }
+                continue;
+            }
+        };
+        if socket.send(message).await.is_err() {
+            return;
+        }
+    }
+    // The page may be gone already.
+    let _ = socket.send(Message::Close(None)).await;
+}

@@ -1,0 +1,31 @@
+use crate::output::StreamKey;
+use anyhow::{Context, bail};
+use std::io::IsTerminal;
+use std::path::Path;
+
+/// Where the stream key comes from, in this order: the file, `AGENTCAST_STREAM_KEY`, a prompt on the terminal.
+/// Never from an argument: others on the host can read those.
+pub fn find(file: Option<&Path>, host: &str) -> anyhow::Result<StreamKey> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("--key-file {}", path.display()))?;
+        let key = text.trim();
+        if key.is_empty() {
+            bail!("--key-file {} is empty: it must hold the stream key on one line", path.display());
+        }
+        return Ok(StreamKey::new(key));
+    }
+    if let Ok(key) = std::env::var("AGENTCAST_STREAM_KEY") {
+        if key.trim().is_empty() {
+            bail!("AGENTCAST_STREAM_KEY is empty: set it to the stream key, or leave it out to be asked");
+        }
+        return Ok(StreamKey::new(key.trim()));
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("{host} needs a stream key: give it by --key-file FILE or AGENTCAST_STREAM_KEY");
+    }
+    let key = rpassword::prompt_password(format!("Stream key for {host} (not shown): ")).context("reading the key")?;
+    if key.trim().is_empty() {
+        bail!("no stream key given");
+    }
+    Ok(StreamKey::new(key.trim()))
+}

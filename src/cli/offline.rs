@@ -1,0 +1,83 @@
+//! `render`: the same broadcast without a clock, as fast as the machine can.
+
+use super::Render;
+use crate::draw::Size;
+use crate::encode::TICKS;
+use crate::output::file::{FileOptions, FileOutput};
+use crate::overlay::{Badge, OnAir};
+use crate::output::{Destination, State};
+use crate::stream::{Replay, ReplayOptions};
+use crate::studio::Studio;
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The closing scene's length in a rendered file, ms.
+const OVER_MS: i64 = 5_000;
+
+pub fn render(args: Render) -> anyhow::Result<ExitCode> {
+    let record = args.record.read(&args.file)?;
+    if let Some(words) = &record.truncated {
+        eprintln!("note: {words}; rendering what there is");
+    }
+    let name = args.file.file_stem().map_or("match".into(), |s| s.to_string_lossy().into_owned());
+    let settings = args.picture.settings(&name)?;
+    let options =
+        ReplayOptions { speed: args.speed, lead_in_ms: i64::from(args.lead_in) * 1000, repeat_after_ms: None };
+    let studio = Studio::open(args.picture.adapter.as_deref())?;
+    let replay = Replay::new(record, options);
+    let on_air = OnAir { badge: Badge::Live, reduced_motion: settings.reduced_motion, ..OnAir::default() };
+    match args.output.extension().and_then(|e| e.to_str()) {
+        Some("png") => {
+            let size = studio.size(&settings);
+            let mut director = studio.director(&settings, size, Box::new(replay))?;
+            let until = (args.at * 1000.0) as i64;
+            let rgba = director.grab(until, &on_air).context("drawing the picture")?;
+            save_png(&args.output, size, &rgba)?;
+            eprintln!("{}: {}x{} at {:.2} s", args.output.display(), size.w, size.h, args.at);
+        }
+        Some("mp4") => {
+            let total_ms = replay.duration_ms() + OVER_MS;
+            let (mut director, mut transmitter) = studio.assemble(&settings, Box::new(replay))?;
+            let file = FileOutput::spawn(args.output.clone(), FileOptions { overwrite: true })?;
+            let watched = file.watch();
+            transmitter.add(1, Box::new(file));
+            let fps = i64::from(settings.fps);
+            let total = (total_ms * fps + 999) / 1000;
+            let bar = ProgressBar::new(total as u64).with_style(ProgressStyle::with_template(
+                "{bar:40} {percent:>3} %  {pos}/{len} frames  {per_sec}  {eta} left",
+            )?);
+            let began = Instant::now();
+            for n in 0..total {
+                let picture = director.frame(n * 1000 / fps, &on_air);
+                if let Some(words) = picture.trouble {
+                    bail!("frame {n}: {words}");
+                }
+                // Nothing may be dropped here: there is no clock to keep up with.
+                watched.wait_for_room(Duration::from_secs(30)).context("the disk is too slow")?;
+                transmitter.picture(&picture, n * TICKS / fps);
+                if let Some(words) = transmitter.trouble() {
+                    bail!("frame {n}: {words}");
+                }
+                bar.inc(1);
+            }
+            let status = transmitter.statuses().remove(0);
+            transmitter.stop(Duration::from_secs(30));
+            bar.finish_and_clear();
+            if status.state == State::NeedsAttention {
+                bail!("{}: {}", args.output.display(), status.last_error.unwrap_or_default());
+            }
+            let (seconds, took) = (total as f64 / fps as f64, began.elapsed().as_secs_f64());
+            eprintln!("{}: {seconds:.1} s of video in {took:.1} s ({:.1}x real time)", args.output.display(), seconds / took);
+        }
+        _ => bail!("-o {}: the name must end in .mp4 or .png", args.output.display()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn save_png(path: &std::path::Path, size: Size, rgba: &[u8]) -> anyhow::Result<()> {
+    let opaque: Vec<u8> = rgba.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+    image::save_buffer(path, &opaque, size.w, size.h, image::ExtendedColorType::Rgb8)
+        .with_context(|| format!("{}", path.display()))
+}

@@ -1,0 +1,269 @@
+use super::{Clock, Director, OutputId, Picture, StreamStatus, Transmitter};
+use crate::encode::FrameClock;
+use crate::output::Destination;
+use crate::overlay::{Badge, OnAir};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A running stream. Dropping it stops it.
+pub struct Broadcast {
+    stop: Arc<AtomicBool>,
+    messages: Option<SyncSender<Message>>,
+    status: Arc<Mutex<StreamStatus>>,
+    on_air: Arc<Mutex<OnAir>>,
+    ended: Arc<AtomicBool>,
+    next_output: AtomicU32,
+    deadline: Arc<Mutex<Duration>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a broadcast is made of.
+pub struct Parts {
+    /// For logs and thread names.
+    pub name: String,
+    pub clock: Arc<dyn Clock>,
+    pub frames: FrameClock,
+    pub director: Director,
+    pub transmitter: Transmitter,
+    pub on_air: OnAir,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error("stream {0}: no thread could be started: {1}")]
+    Thread(String, std::io::Error),
+    #[error("stream {0} has ended")]
+    Ended(String),
+}
+
+/// What flows to the encode thread.
+enum Message {
+    Picture { picture: Picture, pts: i64, drawn: Duration, skipped: u64 },
+    Add(OutputId, Box<dyn Destination>),
+    Remove(OutputId, Duration),
+    Kbps(u32),
+}
+
+/// How long destinations may take for a clean end when nobody says otherwise.
+const STOP_DEADLINE: Duration = Duration::from_secs(4);
+/// Span of the means in [`StreamStatus`].
+const WINDOW: Duration = Duration::from_secs(2);
+
+impl Broadcast {
+    /// Starts the stream's threads.
+    pub fn start(parts: Parts) -> Result<Broadcast, StreamError> {
+        let Parts { name, clock, frames, director, transmitter, on_air } = parts;
+        let stop = Arc::<AtomicBool>::default();
+        let ended = Arc::<AtomicBool>::default();
+        let status = Arc::<Mutex<StreamStatus>>::default();
+        let on_air = Arc::new(Mutex::new(on_air));
+        let deadline = Arc::new(Mutex::new(STOP_DEADLINE));
+        // One picture may wait while one is encoded.
+        let (messages, inbox) = sync_channel(1);
+
+        let encode = {
+            let (status, clock, deadline) = (status.clone(), clock.clone(), deadline.clone());
+            let work = move || encode_loop(inbox, transmitter, &*clock, &status, &deadline);
+            Builder::new().name(format!("encode {name}")).spawn(work)
+        }
+        .map_err(|e| StreamError::Thread(name.clone(), e))?;
+        let draw = {
+            let shared = Shared {
+                stop: stop.clone(),
+                ended: ended.clone(),
+                status: status.clone(),
+                on_air: on_air.clone(),
+                clock,
+            };
+            let messages = messages.clone();
+            let work = move || draw_loop(&shared, frames, director, &messages);
+            Builder::new().name(format!("draw {name}")).spawn(work)
+        }
+        .map_err(|e| StreamError::Thread(name.clone(), e))?;
+
+        Ok(Broadcast {
+            stop,
+            messages: Some(messages),
+            status,
+            on_air,
+            ended,
+            next_output: AtomicU32::new(1),
+            deadline,
+            threads: vec![draw, encode],
+        })
+    }
+
+    /// Adds a destination to the running stream.
+    pub fn add_output(&self, output: Box<dyn Destination>) -> Result<OutputId, StreamError> {
+        let id = self.next_output.fetch_add(1, Ordering::Relaxed);
+        self.tell(Message::Add(id, output))?;
+        Ok(id)
+    }
+
+    /// Ends one destination within `deadline`; the others go on.
+    pub fn remove_output(&self, id: OutputId, deadline: Duration) -> Result<(), StreamError> {
+        self.tell(Message::Remove(id, deadline))
+    }
+
+    /// Changes the video bit rate from the next picture on.
+    pub fn set_kbps(&self, kbps: u32) -> Result<(), StreamError> {
+        self.tell(Message::Kbps(kbps))
+    }
+
+    pub fn status(&self) -> StreamStatus {
+        lock(&self.status).clone()
+    }
+
+    /// Changes what is drawn beside the match.
+    pub fn set_on_air(&self, change: impl FnOnce(&mut OnAir)) {
+        change(&mut lock(&self.on_air));
+    }
+
+    /// The match's record has been played to its end.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads.
+    pub fn stop(mut self, deadline: Duration) {
+        *lock(&self.deadline) = deadline;
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The encode thread ends when the last sender is gone: ours here, the draw thread's when it returns.
+        self.messages = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the stream ended by a panic");
+            }
+        }
+    }
+
+    fn tell(&self, message: Message) -> Result<(), StreamError> {
+        let ended = || StreamError::Ended(String::new());
+        self.messages.as_ref().ok_or_else(ended)?.send(message).map_err(|_| ended())
+    }
+}
+
+impl Drop for Broadcast {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+struct Shared {
+    stop: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    status: Arc<Mutex<StreamStatus>>,
+    on_air: Arc<Mutex<OnAir>>,
+    clock: Arc<dyn Clock>,
+}
+
+fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, messages: &SyncSender<Message>) {
+    let mut trouble: Option<String> = None;
+    while !shared.stop.load(Ordering::Relaxed) {
+        shared.clock.wait_until(frames.next_due());
+        let Some(due) = frames.poll(shared.clock.now()) else { continue };
+        let mut on_air = lock(&shared.on_air).clone();
+        if on_air.badge == Badge::Live && !lock(&shared.status).is_live() {
+            on_air.badge = Badge::Off;
+        }
+        let began = Instant::now();
+        let picture = director.frame(due.media_ms(), &on_air);
+        if picture.trouble != trouble {
+            match &picture.trouble {
+                Some(words) => tracing::error!("{words}; the last picture is repeated"),
+                None => tracing::info!("drawing works again"),
+            }
+            trouble.clone_from(&picture.trouble);
+        }
+        let message = Message::Picture { picture, pts: due.pts, drawn: began.elapsed(), skipped: frames.skipped() };
+        if messages.send(message).is_err() {
+            return;
+        }
+        if director.ended().is_some() {
+            shared.ended.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn encode_loop(
+    inbox: Receiver<Message>,
+    mut transmitter: Transmitter,
+    clock: &dyn Clock,
+    status: &Mutex<StreamStatus>,
+    deadline: &Mutex<Duration>,
+) {
+    let mut meter = Meter::default();
+    for message in inbox {
+        match message {
+            Message::Picture { picture, pts, drawn, skipped } => {
+                let began = Instant::now();
+                let bytes = transmitter.picture(&picture, pts);
+                meter.add(clock.now(), bytes, drawn, began.elapsed());
+                let mut s = lock(status);
+                s.uptime = clock.now();
+                s.frames += 1;
+                s.unchanged += u64::from(!picture.changed);
+                s.skipped = skipped;
+                (s.fps, s.kbps, s.draw, s.encode) = meter.means();
+                s.trouble = picture.trouble.or_else(|| transmitter.trouble().map(str::to_owned));
+                s.outputs = transmitter.statuses();
+            }
+            Message::Add(id, output) => transmitter.add(id, output),
+            Message::Remove(id, deadline) => {
+                if let Some(output) = transmitter.remove(id) {
+                    // Its end may take a while; the stream does not wait for it.
+                    let end = move || output.stop(deadline);
+                    if let Err(error) = Builder::new().name("end output".into()).spawn(end) {
+                        tracing::error!("no thread for ending a destination: {error}");
+                    }
+                }
+            }
+            Message::Kbps(kbps) => {
+                if let Err(error) = transmitter.set_kbps(kbps) {
+                    tracing::error!("the bit rate stays as it is: {error}");
+                }
+            }
+        }
+    }
+    transmitter.stop(*lock(deadline));
+}
+
+/// Means over the last [`WINDOW`].
+#[derive(Default)]
+struct Meter {
+    samples: std::collections::VecDeque<(Duration, usize, Duration, Duration)>,
+}
+
+impl Meter {
+    fn add(&mut self, now: Duration, bytes: usize, draw: Duration, encode: Duration) {
+        self.samples.push_back((now, bytes, draw, encode));
+        while self.samples.front().is_some_and(|s| s.0 + WINDOW < now) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Frames a second, kbit/s, drawing and encoding time a picture.
+    fn means(&self) -> (f32, u32, Duration, Duration) {
+        let n = self.samples.len() as u32;
+        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return Default::default() };
+        let span = (last.0 - first.0).as_secs_f64();
+        let draw = self.samples.iter().map(|s| s.2).sum::<Duration>() / n;
+        let encode = self.samples.iter().map(|s| s.3).sum::<Duration>() / n;
+        if span == 0.0 {
+            return (0.0, 0, draw, encode);
+        }
+        let bytes: usize = self.samples.iter().skip(1).map(|s| s.1).sum();
+        (((n - 1) as f64 / span) as f32, (bytes as f64 * 8.0 / 1000.0 / span) as u32, draw, encode)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,105 @@
+use super::Source;
+use crate::draw::{Damage, Frame, Nv12, Size};
+use crate::game::{Delayed, View};
+use crate::overlay::{MediaMs, OnAir, Overlay, Presentation};
+use crate::raster::Raster;
+use crate::render::{RenderError, Renderer};
+use std::sync::Arc;
+
+/// Draws a stream: match states in, pictures out. Knows no clock; time is an argument.
+pub struct Director {
+    source: Box<dyn Source>,
+    view: View,
+    delayed: Delayed,
+    show: Presentation,
+    overlay: Overlay,
+    raster: Raster,
+    renderer: Box<dyn Renderer>,
+    last: Frame,
+}
+
+/// One picture of the stream.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    pub frame: Frame,
+    /// Differs from the picture before.
+    pub changed: bool,
+    /// What was drawn anew.
+    pub damage: Damage,
+    /// Why the picture had to be the one before.
+    pub trouble: Option<String>,
+}
+
+impl Director {
+    /// `delay_ms` holds everything back, 0 to 600,000.
+    pub fn new(
+        source: Box<dyn Source>,
+        view: View,
+        delay_ms: i64,
+        overlay: Overlay,
+        raster: Raster,
+        renderer: Box<dyn Renderer>,
+    ) -> Director {
+        let last = black(overlay.size());
+        Director {
+            source,
+            view,
+            delayed: Delayed::new(delay_ms),
+            show: Presentation::default(),
+            overlay,
+            raster,
+            renderer,
+            last,
+        }
+    }
+
+    /// The picture at media time `t`. Always one: if it cannot be drawn, it is the last one again.
+    pub fn frame(&mut self, t: MediaMs, on_air: &OnAir) -> Picture {
+        self.catch_up(t);
+        let list = self.overlay.compose(&self.show, on_air, t, &mut self.raster);
+        match self.renderer.render(&list, &mut self.raster) {
+            Ok(rendered) => {
+                self.last = rendered.frame.clone();
+                let changed = rendered.damage != Damage::None;
+                Picture { frame: rendered.frame, changed, damage: rendered.damage, trouble: None }
+            }
+            Err(error @ (RenderError::DeviceLost(_) | RenderError::Device(_) | RenderError::NoAdapter(_))) => Picture {
+                frame: self.last.clone(),
+                changed: false,
+                damage: Damage::None,
+                trouble: Some(error.to_string()),
+            },
+        }
+    }
+
+    /// The picture at media time `t` as opaque RGBA, `w * h * 4` bytes.
+    pub fn grab(&mut self, t: MediaMs, on_air: &OnAir) -> Result<Vec<u8>, RenderError> {
+        self.catch_up(t);
+        let list = self.overlay.compose(&self.show, on_air, t, &mut self.raster);
+        self.renderer.render(&list, &mut self.raster)?;
+        self.renderer.read_rgba()
+    }
+
+    fn catch_up(&mut self, t: MediaMs) {
+        for (at, state) in self.source.poll(t) {
+            self.delayed.push(at, state);
+        }
+        while let Some((at, state)) = self.delayed.take(t) {
+            // Filtered before anything is drawn: what the view may not see never gets near a pixel.
+            self.show.advance(Arc::new(self.view.filter(&state)), at);
+        }
+    }
+
+    /// When the match's last change was, once it is certain that none follows.
+    pub fn ended(&self) -> Option<MediaMs> {
+        self.source.ended()
+    }
+}
+
+/// Black in limited range.
+fn black(size: Size) -> Frame {
+    let (w, h) = (size.w as usize, size.h as usize);
+    let mut data = vec![16; w * h * 3 / 2];
+    data[w * h..].fill(128);
+    Arc::new(Nv12 { size, stride: w, data })
+}

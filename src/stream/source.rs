@@ -1,0 +1,182 @@
+use super::Clock;
+use crate::game::adapters::{Record, Timed};
+use crate::game::{Applied, ApplyError, Body, Event, MatchState, Reducer};
+use crate::overlay::MediaMs;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where a stream's match comes from.
+pub trait Source: Send {
+    /// States that became current up to media time `t` and were not given out before, oldest first.
+    fn poll(&mut self, t: MediaMs) -> Vec<(MediaMs, Arc<MatchState>)>;
+
+    /// When the last state became current, once it is certain that none follows.
+    fn ended(&self) -> Option<MediaMs> {
+        None
+    }
+}
+
+/// Waiting states a live feed keeps; each is whole, so an older one may go.
+const WAITING: usize = 256;
+
+/// The game server's end of a live match. Cheap to clone; pushing never waits for the stream.
+#[derive(Clone)]
+pub struct Feed {
+    inner: Arc<Mutex<FeedInner>>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct FeedInner {
+    reducer: Reducer,
+    waiting: VecDeque<(MediaMs, Arc<MatchState>)>,
+}
+
+/// The stream's end of a live match.
+pub struct Live(Arc<Mutex<FeedInner>>);
+
+impl Feed {
+    /// Both ends of a feed on the stream's clock.
+    pub fn new(clock: Arc<dyn Clock>) -> (Feed, Live) {
+        let inner = Arc::<Mutex<FeedInner>>::default();
+        (Feed { inner: inner.clone(), clock }, Live(inner))
+    }
+
+    /// Applies an event and shows the state from now on.
+    ///
+    /// # Errors
+    /// An event over a limit or against the rules is refused whole and names the field; nothing changed.
+    pub fn push(&self, event: Event) -> Result<Applied, ApplyError> {
+        let now = self.clock.now().as_millis() as MediaMs;
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let applied = inner.reducer.apply(event)?;
+        if let Applied::Now(_) = applied {
+            let state = Arc::new(inner.reducer.state().clone());
+            if inner.waiting.len() == WAITING {
+                inner.waiting.pop_front();
+            }
+            inner.waiting.push_back((now, state));
+        }
+        Ok(applied)
+    }
+}
+
+impl Source for Live {
+    fn poll(&mut self, t: MediaMs) -> Vec<(MediaMs, Arc<MatchState>)> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = inner.waiting.iter().take_while(|(at, _)| *at <= t).count();
+        inner.waiting.drain(..due).collect()
+    }
+}
+
+/// How a record is played.
+#[derive(Clone, Debug)]
+pub struct ReplayOptions {
+    /// Times faster than it happened.
+    pub speed: f64,
+    /// The starting scene counts down this long before the first move, ms.
+    pub lead_in_ms: i64,
+    /// Start over this long after the end, ms; None plays once.
+    pub repeat_after_ms: Option<i64>,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> ReplayOptions {
+        ReplayOptions { speed: 1.0, lead_in_ms: 0, repeat_after_ms: None }
+    }
+}
+
+/// A recorded match, played from media time 0.
+pub struct Replay {
+    events: Vec<Timed>,
+    options: ReplayOptions,
+    next: usize,
+    /// Media time at which this round of playing began.
+    began: MediaMs,
+    epoch: u64,
+    reducer: Reducer,
+    last: MediaMs,
+    refused: Option<String>,
+}
+
+impl Replay {
+    pub fn new(record: Record, options: ReplayOptions) -> Replay {
+        Replay {
+            events: record.events,
+            options: ReplayOptions { speed: options.speed.max(0.01), ..options },
+            next: 0,
+            began: 0,
+            epoch: 1,
+            reducer: Reducer::default(),
+            last: 0,
+            refused: None,
+        }
+    }
+
+    /// How long one round lasts from its first event to its last, ms.
+    pub fn duration_ms(&self) -> MediaMs {
+        self.events.len().checked_sub(1).map_or(0, |last| self.due(last))
+    }
+
+    /// The first event that the match state refused, in words.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Media time of event `i` within a round.
+    fn due(&self, i: usize) -> MediaMs {
+        let first = self.events.first().map_or(0, |e| e.at);
+        let lead = if i == 0 { 0 } else { self.options.lead_in_ms };
+        lead + ((self.events[i].at - first) as f64 / self.options.speed) as MediaMs
+    }
+
+    fn event(&self, i: usize) -> Event {
+        let mut event = self.events[i].event.clone();
+        event.epoch = self.epoch;
+        let lead = self.options.lead_in_ms;
+        match &mut event.body {
+            Body::MatchStarted(snapshot) if i == 0 && lead > 0 => snapshot.starts_at = Some(event.ts + lead),
+            _ if i > 0 => event.ts += lead,
+            _ => {}
+        }
+        event
+    }
+}
+
+impl Source for Replay {
+    fn poll(&mut self, t: MediaMs) -> Vec<(MediaMs, Arc<MatchState>)> {
+        let mut states = Vec::new();
+        loop {
+            while self.next < self.events.len() && self.began + self.due(self.next) <= t {
+                let at = self.began + self.due(self.next);
+                match self.reducer.apply(self.event(self.next)) {
+                    Ok(_) => {}
+                    Err(error) => {
+                        let what = format!("event {}: {error}", self.next + 1);
+                        self.refused.get_or_insert(what);
+                    }
+                }
+                self.next += 1;
+                self.last = at;
+                match states.last_mut() {
+                    // Events of one instant are one change: a turn is shown whole.
+                    Some((last, state)) if *last == at => *state = Arc::new(self.reducer.state().clone()),
+                    _ => states.push((at, Arc::new(self.reducer.state().clone()))),
+                }
+            }
+            match self.options.repeat_after_ms {
+                Some(pause) if self.next == self.events.len() && !self.events.is_empty() && self.last + pause <= t => {
+                    self.began = self.last + pause.max(1);
+                    self.next = 0;
+                    self.epoch += 1;
+                    self.last = self.began;
+                }
+                _ => return states,
+            }
+        }
+    }
+
+    fn ended(&self) -> Option<MediaMs> {
+        (self.next == self.events.len() && self.options.repeat_after_ms.is_none()).then_some(self.last)
+    }
+}

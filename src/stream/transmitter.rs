@@ -1,0 +1,165 @@
+use super::Picture;
+use crate::encode::{
+    AudioEncoder, EncodeError, EncodedPacket, StreamInfo, TICKS, VideoEncoder, VideoSettings, audio_frames_due,
+};
+use crate::output::{Destination, Status};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names a destination within its stream.
+pub type OutputId = u32;
+
+/// Encodes a stream's pictures and sound once and hands every packet to every destination. Knows no clock.
+pub struct Transmitter {
+    video: Box<dyn VideoEncoder>,
+    audio: Box<dyn AudioEncoder>,
+    settings: VideoSettings,
+    info: Arc<StreamInfo>,
+    outputs: Vec<(OutputId, Box<dyn Destination>)>,
+    /// Sound encoded so far, in frames of 1,024 samples.
+    audio_frames: i64,
+    idr_wanted: bool,
+    trouble: Option<String>,
+}
+
+/// Samples in an AAC frame, and their duration in ticks at 48 kHz.
+const AAC_TICKS: i64 = 1_024 * TICKS / 48_000;
+
+impl Transmitter {
+    /// `audio_kbps` is what `audio` was opened with.
+    pub fn new(
+        video: Box<dyn VideoEncoder>,
+        audio: Box<dyn AudioEncoder>,
+        settings: VideoSettings,
+        audio_kbps: u32,
+    ) -> Transmitter {
+        let info = Arc::new(StreamInfo {
+            width: settings.width,
+            height: settings.height,
+            fps: settings.fps,
+            video_kbps: settings.kbps,
+            video_extradata: video.extradata(),
+            audio_kbps,
+            sample_rate: 48_000,
+            channels: 2,
+            audio_extradata: audio.extradata(),
+        });
+        Transmitter {
+            video,
+            audio,
+            settings,
+            info,
+            outputs: Vec::new(),
+            audio_frames: 0,
+            idr_wanted: false,
+            trouble: None,
+        }
+    }
+
+    /// Adds a destination; it begins with the next IDR. Alone, it gets one at once.
+    pub fn add(&mut self, id: OutputId, mut output: Box<dyn Destination>) {
+        output.configure(self.info.clone());
+        // An extra IDR would break the constant GOP of those who already receive.
+        self.idr_wanted |= self.outputs.is_empty();
+        self.outputs.push((id, output));
+    }
+
+    /// Takes a destination out; stop it with its own deadline.
+    pub fn remove(&mut self, id: OutputId) -> Option<Box<dyn Destination>> {
+        let i = self.outputs.iter().position(|(o, _)| *o == id)?;
+        Some(self.outputs.remove(i).1)
+    }
+
+    /// The next picture becomes an IDR.
+    pub fn want_idr(&mut self) {
+        self.idr_wanted = true;
+    }
+
+    /// Changes the bit rate; the next picture becomes an IDR.
+    pub fn set_kbps(&mut self, kbps: u32) -> Result<(), EncodeError> {
+        self.video.set_kbps(kbps)?;
+        self.settings.kbps = kbps;
+        self.reconfigure();
+        Ok(())
+    }
+
+    /// Encodes a picture shown at `pts` ticks and all sound up to it. Returns the bytes sent to each destination.
+    pub fn picture(&mut self, picture: &Picture, pts: i64) -> usize {
+        let mut bytes = 0;
+        match self.video.encode(&picture.frame, pts, picture.changed, self.idr_wanted) {
+            Ok(packets) => {
+                self.idr_wanted = false;
+                if self.trouble.take().is_some() {
+                    tracing::info!("the video encoder works again");
+                    self.reconfigure();
+                }
+                for packet in packets {
+                    bytes += packet.data.len();
+                    self.send(packet);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+        for _ in 0..audio_frames_due(pts, self.audio_frames) {
+            match self.audio.encode(&[], self.audio_frames * AAC_TICKS) {
+                Ok(packets) => {
+                    for packet in packets {
+                        bytes += packet.data.len();
+                        self.send(packet);
+                    }
+                }
+                Err(error) => self.fail(error),
+            }
+            self.audio_frames += 1;
+        }
+        bytes
+    }
+
+    /// What is wrong with encoding at the moment.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    pub fn statuses(&self) -> Vec<Status> {
+        self.outputs.iter().map(|(_, o)| o.status()).collect()
+    }
+
+    /// Stops every destination at the same time, within `deadline`.
+    pub fn stop(self, deadline: Duration) {
+        std::thread::scope(|scope| {
+            for (_, output) in self.outputs {
+                scope.spawn(move || output.stop(deadline));
+            }
+        });
+    }
+
+    fn send(&mut self, packet: EncodedPacket) {
+        for (_, output) in &mut self.outputs {
+            output.send(packet.clone());
+        }
+    }
+
+    fn fail(&mut self, error: EncodeError) {
+        let words = error.to_string();
+        if self.trouble.as_deref() != Some(&words) {
+            tracing::error!("{words}; the encoder is being rebuilt, destinations see a gap");
+            self.trouble = Some(words);
+        }
+    }
+
+    /// Tells the destinations when the parameters are no longer those they have.
+    fn reconfigure(&mut self) {
+        let info = StreamInfo {
+            video_kbps: self.settings.kbps,
+            video_extradata: self.video.extradata(),
+            audio_extradata: self.audio.extradata(),
+            ..(*self.info).clone()
+        };
+        if info != *self.info {
+            self.info = Arc::new(info);
+            for (_, output) in &mut self.outputs {
+                output.configure(self.info.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Puts a stream together from real parts: the GPU, the fonts, the encoders. For the command line and for game servers
+//! that link agentcast as a library.
+//!
+//! ```no_run
+//! use agentcast::{game::Event, studio::{Studio, StreamSettings}};
+//!
+//! # fn events() -> Vec<Event> { Vec::new() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let studio = Studio::open(None)?;
+//! let (broadcast, feed) = studio.live(StreamSettings::default())?;
+//! broadcast.add_output(studio.rtmp("rtmps://live.example.com/app", std::env::var("STREAM_KEY")?)?)?;
+//! for event in events() {
+//!     feed.push(event)?; // returns at once, whatever happens to the stream
+//! }
+//! # Ok(()) }
+//! ```
+
+use crate::draw::Size;
+use crate::encode::{self, EncodeError, FrameClock, Profile, VideoCodec, VideoSettings};
+use crate::game::View;
+use crate::game::adapters::Record;
+use crate::output::{Destination, RtmpOptions, RtmpOutput, RtmpTarget, StreamKey, TargetError};
+use crate::overlay::{Badge, OnAir, Overlay, Theme, ThemeError};
+use crate::raster::{FontSet, Pictures, Raster, Typesetter};
+use crate::render::{Gpu, GpuRenderer, RenderError};
+use crate::stream::{
+    Broadcast, Clock, Director, Feed, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock, Transmitter,
+};
+use std::sync::Arc;
+
+/// AAC bit rate of every stream, kbit/s: within both platforms' rules, transparent for speech and effects.
+pub const AUDIO_KBPS: u32 = 160;
+
+/// What all streams of a process share: one graphics device, one set of fonts.
+pub struct Studio {
+    gpu: Arc<Gpu>,
+    fonts: FontSet,
+}
+
+/// What a stream looks like.
+#[derive(Clone, Debug)]
+pub struct StreamSettings {
+    /// For logs and thread names.
+    pub name: String,
+    /// None: 1080p on a real GPU, else 720p.
+    pub size: Option<Size>,
+    /// 24, 25, 30, 50 or 60.
+    pub fps: u32,
+    /// None: 3,000 kbit/s at 720p, 6,000 at 1080p, half more at 50 and 60 fps.
+    pub kbps: Option<u32>,
+    pub view: View,
+    /// 0 to 600,000.
+    pub delay_ms: i64,
+    pub theme: Theme,
+    pub codec: VideoCodec,
+    pub profile: Profile,
+    pub preset: String,
+    pub reduced_motion: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StudioError {
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Theme(#[from] ThemeError),
+}
+
+impl Default for StreamSettings {
+    fn default() -> StreamSettings {
+        StreamSettings {
+            name: "match".into(),
+            size: None,
+            fps: 30,
+            kbps: None,
+            view: View::Spectator,
+            delay_ms: 0,
+            theme: Theme::default(),
+            codec: VideoCodec::Auto,
+            profile: Profile::ConstrainedHigh,
+            preset: "veryfast".into(),
+            reduced_motion: false,
+        }
+    }
+}
+
+impl Studio {
+    /// Opens the graphics device: a real GPU first, the CPU renderer else; `adapter` is part of a name.
+    pub fn open(adapter: Option<&str>) -> Result<Studio, StudioError> {
+        let gpu = Gpu::open(adapter)?;
+        Ok(Studio { gpu, fonts: FontSet::installed() })
+    }
+
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// Starts a stream that shows what is pushed into the feed.
+    pub fn live(&self, settings: StreamSettings) -> Result<(Broadcast, Feed), StudioError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let (feed, live) = Feed::new(clock.clone());
+        Ok((self.start(settings, Box::new(live), clock)?, feed))
+    }
+
+    /// Starts a stream that plays a record.
+    pub fn replay(
+        &self,
+        settings: StreamSettings,
+        record: Record,
+        options: ReplayOptions,
+    ) -> Result<Broadcast, StudioError> {
+        self.start(settings, Box::new(Replay::new(record, options)), Arc::new(SystemClock::start()))
+    }
+
+    /// An RTMP(S) destination: `url` without the key.
+    pub fn rtmp(&self, url: &str, key: String) -> Result<Box<dyn Destination>, StudioError> {
+        let target = RtmpTarget::parse(url)?.with_key(StreamKey::new(key));
+        Ok(Box::new(RtmpOutput::spawn(target, RtmpOptions::default())))
+    }
+
+    fn start(
+        &self,
+        settings: StreamSettings,
+        source: Box<dyn Source>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Broadcast, StudioError> {
+        let on_air = OnAir { badge: Badge::Live, reduced_motion: settings.reduced_motion, ..OnAir::default() };
+        let (director, transmitter) = self.assemble(&settings, source)?;
+        let frames = FrameClock::new(settings.fps);
+        let name = settings.name;
+        Ok(Broadcast::start(Parts { name, clock, frames, director, transmitter, on_air })?)
+    }
+
+    /// Both halves of a stream without threads, for rendering faster than real time.
+    pub fn assemble(
+        &self,
+        settings: &StreamSettings,
+        source: Box<dyn Source>,
+    ) -> Result<(Director, Transmitter), StudioError> {
+        let size = self.size(settings);
+        let video = self.video(settings);
+        let transmitter =
+            Transmitter::new(encode::open_video(&video)?, encode::open_audio(AUDIO_KBPS)?, video, AUDIO_KBPS);
+        Ok((self.director(settings, size, source)?, transmitter))
+    }
+
+    /// The drawing half alone.
+    pub fn director(
+        &self,
+        settings: &StreamSettings,
+        size: Size,
+        source: Box<dyn Source>,
+    ) -> Result<Director, StudioError> {
+        let raster = Raster { text: Typesetter::new(self.fonts.clone()), pictures: Pictures::default() };
+        let overlay = Overlay::new(settings.theme.clone(), size);
+        let renderer = Box::new(GpuRenderer::new(self.gpu.clone(), size)?);
+        Ok(Director::new(source, settings.view.clone(), settings.delay_ms, overlay, raster, renderer))
+    }
+
+    /// The picture size of a stream with these settings.
+    pub fn size(&self, settings: &StreamSettings) -> Size {
+        settings.size.unwrap_or(if self.gpu.is_hardware() { Size::FULL_HD } else { Size::HD })
+    }
+
+    /// What the video encoder is opened with.
+    pub fn video(&self, settings: &StreamSettings) -> VideoSettings {
+        let size = self.size(settings);
+        let base = if size.h > 720 { 6_000 } else { 3_000 };
+        let fast = if settings.fps > 30 { base / 2 } else { 0 };
+        VideoSettings {
+            width: size.w,
+            height: size.h,
+            fps: settings.fps,
+            kbps: settings.kbps.unwrap_or(base + fast),
+            codec: settings.codec,
+            profile: settings.profile,
+            preset: settings.preset.clone(),
+        }
+    }
+}
