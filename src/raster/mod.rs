@@ -9,7 +9,7 @@ mod pictures;
 mod text;
 
 pub use fonts::{FontOrigin, FontSet, FontStatus, SYSTEM_DIRS};
-pub use pictures::{PictureError, Pictures};
+pub use pictures::{MAX_DECODED_BYTES, MAX_PICTURE_BYTES, MAX_PICTURE_SIDE, PictureError, Pictures, decode};
 pub use text::{
     Family, Line, MAX_LINE_BYTES, MAX_PARAGRAPH_BYTES, OVERHANG, Paragraph, ParagraphLine, TextStyle, Typesetter,
     clean, clean_lines, isolate,
