@@ -16,20 +16,19 @@
 //! ```
 
 use crate::draw::Size;
-use crate::encode::{self, EncodeError, FrameClock, Profile, VideoCodec, VideoSettings};
-use crate::game::View;
+use crate::encode::{AacEncoder, EncodeError, FrameClock, H264Encoder, Profile, VideoCodec, VideoSettings};
+use crate::game::{DelayError, Delayed, View};
 use crate::game::adapters::Record;
-use crate::output::{Destination, RtmpOptions, RtmpOutput, RtmpTarget, StreamKey, TargetError};
-use crate::overlay::{Badge, OnAir, Overlay, Theme, ThemeError};
-use crate::raster::{FontSet, Pictures, Raster, Typesetter};
+use crate::output::Destination;
+use crate::output::key::{KeyError, RtmpTarget, StreamKey, TargetError};
+use crate::output::rtmp::{RtmpOptions, RtmpOutput};
+use crate::overlay::{Badge, Composer, LayoutError, Motion, OnAir, Presentation, Theme, ThemeError};
+use crate::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
 use crate::render::{Gpu, GpuRenderer, RenderError};
 use crate::stream::{
     Broadcast, Clock, Director, Feed, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock, Transmitter,
 };
 use std::sync::Arc;
-
-/// AAC bit rate of every stream, kbit/s: within both platforms' rules, transparent for speech and effects.
-pub const AUDIO_KBPS: u32 = 160;
 
 /// What all streams of a process share: one graphics device, one set of fonts.
 pub struct Studio {
@@ -69,7 +68,15 @@ pub enum StudioError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
     Theme(#[from] ThemeError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Delay(#[from] DelayError),
+    #[error("no thread for a destination: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 impl Default for StreamSettings {
@@ -94,7 +101,7 @@ impl Studio {
     /// Opens the graphics device: a real GPU first, the CPU renderer else; `adapter` is part of a name.
     pub fn open(adapter: Option<&str>) -> Result<Studio, StudioError> {
         let gpu = Gpu::open(adapter)?;
-        Ok(Studio { gpu, fonts: FontSet::installed() })
+        Ok(Studio { gpu, fonts: FontSet::system(&SYSTEM_DIRS) })
     }
 
     pub fn gpu(&self) -> &Arc<Gpu> {
@@ -120,8 +127,8 @@ impl Studio {
 
     /// An RTMP(S) destination: `url` without the key.
     pub fn rtmp(&self, url: &str, key: String) -> Result<Box<dyn Destination>, StudioError> {
-        let target = RtmpTarget::parse(url)?.with_key(StreamKey::new(key));
-        Ok(Box::new(RtmpOutput::spawn(target, RtmpOptions::default())))
+        let target = RtmpTarget::parse(url, Some(StreamKey::new(&key)?))?;
+        Ok(Box::new(RtmpOutput::spawn(target, RtmpOptions::default())?))
     }
 
     fn start(
@@ -130,9 +137,9 @@ impl Studio {
         source: Box<dyn Source>,
         clock: Arc<dyn Clock>,
     ) -> Result<Broadcast, StudioError> {
-        let on_air = OnAir { badge: Badge::Live, reduced_motion: settings.reduced_motion, ..OnAir::default() };
+        let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
         let (director, transmitter) = self.assemble(&settings, source)?;
-        let frames = FrameClock::new(settings.fps);
+        let frames = FrameClock::new(settings.fps, clock.now());
         let name = settings.name;
         Ok(Broadcast::start(Parts { name, clock, frames, director, transmitter, on_air })?)
     }
@@ -145,8 +152,8 @@ impl Studio {
     ) -> Result<(Director, Transmitter), StudioError> {
         let size = self.size(settings);
         let video = self.video(settings);
-        let transmitter =
-            Transmitter::new(encode::open_video(&video)?, encode::open_audio(AUDIO_KBPS)?, video, AUDIO_KBPS);
+        let encoder = Box::new(H264Encoder::open(video.clone())?);
+        let transmitter = Transmitter::new(encoder, Box::new(AacEncoder::open()?), video);
         Ok((self.director(settings, size, source)?, transmitter))
     }
 
@@ -158,9 +165,12 @@ impl Studio {
         source: Box<dyn Source>,
     ) -> Result<Director, StudioError> {
         let raster = Raster { text: Typesetter::new(self.fonts.clone()), pictures: Pictures::default() };
-        let overlay = Overlay::new(settings.theme.clone(), size);
+        let composer = Composer::new(settings.theme.clone(), size)?;
         let renderer = Box::new(GpuRenderer::new(self.gpu.clone(), size)?);
-        Ok(Director::new(source, settings.view.clone(), settings.delay_ms, overlay, raster, renderer))
+        let delayed = Delayed::new(settings.delay_ms)?;
+        let motion = if settings.reduced_motion { Motion::reduced() } else { Motion::default() };
+        let show = Presentation::new(motion);
+        Ok(Director::new(source, settings.view.clone(), delayed, show, composer, raster, renderer))
     }
 
     /// The picture size of a stream with these settings.

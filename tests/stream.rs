@@ -7,9 +7,9 @@ mod support {
 use agentcast::draw::{Damage, Size};
 use agentcast::encode::{FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
 use agentcast::game::adapters::{self, Record};
-use agentcast::game::{Body, MatchState, View};
-use agentcast::overlay::{OnAir, Overlay, Theme};
-use agentcast::raster::{FontSet, Pictures, Raster, Typesetter};
+use agentcast::game::{Body, Delayed, MatchState, View};
+use agentcast::overlay::{Composer, OnAir, Presentation, Theme};
+use agentcast::raster::{FontSet, SYSTEM_DIRS, Pictures, Raster, Typesetter};
 use agentcast::render::RenderError;
 use agentcast::stream::{
     Broadcast, Clock, Director, Feed, Live, Parts, Picture, Replay, ReplayOptions, Source, Transmitter,
@@ -25,7 +25,7 @@ fn record() -> Record {
 }
 
 fn raster() -> Raster {
-    Raster { text: Typesetter::new(FontSet::installed()), pictures: Pictures::default() }
+    Raster { text: Typesetter::new(FontSet::system(&SYSTEM_DIRS)), pictures: Pictures::default() }
 }
 
 fn director(
@@ -33,7 +33,9 @@ fn director(
     script: impl FnMut(u64) -> Result<Damage, RenderError> + Send + 'static,
 ) -> Director {
     let renderer = Box::new(FakeRenderer::new(Size::HD, script));
-    Director::new(Box::new(source), View::Spectator, 0, Overlay::new(Theme::default(), Size::HD), raster(), renderer)
+    let composer = Composer::new(Theme::default(), Size::HD).expect("a size with a layout");
+    let show = Presentation::default();
+    Director::new(Box::new(source), View::Spectator, Delayed::default(), show, composer, raster(), renderer)
 }
 
 fn settings() -> VideoSettings {
@@ -49,7 +51,7 @@ fn settings() -> VideoSettings {
 }
 
 fn transmitter(fails: Vec<i64>) -> Transmitter {
-    Transmitter::new(Box::new(FakeVideo::new(30, fails)), Box::new(FakeAudio), settings(), 160)
+    Transmitter::new(Box::new(FakeVideo::new(30, fails)), Box::new(FakeAudio), settings())
 }
 
 /// Runs a broadcast until the sink has `pictures` of them, then stops it. No real time passes but for the work.
@@ -58,7 +60,7 @@ fn run(clock: Arc<PausedClock>, director: Director, transmitter: Transmitter, pi
     let broadcast = Broadcast::start(Parts {
         name: "test".into(),
         clock,
-        frames: FrameClock::new(30),
+        frames: FrameClock::new(30, Duration::ZERO),
         director,
         transmitter,
         on_air: OnAir::default(),

@@ -2,60 +2,61 @@
 
 use super::Check;
 use crate::encode;
-use crate::output::{self, Level, RtmpOptions, RtmpTarget};
-use crate::raster::FontSet;
+use crate::output::key::RtmpTarget;
+use crate::output::rtmp::{self, CheckLevel as Level, RtmpOptions};
+use crate::raster::{FontOrigin, FontSet, SYSTEM_DIRS};
 use crate::render::Gpu;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 pub fn run(args: Check) -> anyhow::Result<ExitCode> {
-    let mut report = Report { color: std::io::stdout().is_terminal(), worst: Level::Good };
-    report.line(Level::Good, "agentcast", env!("CARGO_PKG_VERSION"), "");
+    let mut report = Report { color: std::io::stdout().is_terminal(), worst: Level::Ok };
+    report.line(Level::Ok, "agentcast", env!("CARGO_PKG_VERSION"), "");
 
     let adapters = Gpu::adapters();
     match Gpu::open(args.adapter.as_deref()) {
-        Ok(gpu) if gpu.is_hardware() => report.line(Level::Good, "adapter", &gpu.describe(), ""),
+        Ok(gpu) if gpu.is_hardware() => report.line(Level::Ok, "adapter", &gpu.describe(), ""),
         Ok(gpu) => report.line(
             Level::Warn,
             "adapter",
             &format!("{} (draws on the CPU)", gpu.describe()),
             "supported; 720p30 takes about a quarter of a core. For 1080p60 use a machine with a GPU",
         ),
-        Err(error) => report.line(Level::Bad, "adapter", &error.to_string(), "apt-get install mesa-vulkan-drivers"),
+        Err(error) => report.line(Level::Fail, "adapter", &error.to_string(), "apt-get install mesa-vulkan-drivers"),
     }
     for adapter in adapters {
-        report.line(Level::Good, "  found", &adapter, "");
+        report.line(Level::Ok, "  found", &adapter, "");
     }
 
     for encoder in encode::probe() {
-        let level = match (encoder.opens, encoder.required) {
-            (true, _) => Level::Good,
-            (false, true) => Level::Bad,
-            (false, false) => Level::Warn,
-        };
-        report.line(level, encoder.name, &encoder.words, &encoder.fix);
+        match (encoder.problem, encoder.required) {
+            (None, _) => report.line(Level::Ok, encoder.name, "opens", ""),
+            (Some(words), true) => report.line(Level::Fail, encoder.name, &words, "apt-get install libavcodec59"),
+            (Some(words), false) => report.line(Level::Warn, encoder.name, &words, "not needed: x264 does the work"),
+        }
     }
 
-    for font in FontSet::installed().report() {
+    for font in FontSet::system(&SYSTEM_DIRS).report() {
         match &font.found {
-            Some(place) => report.line(Level::Good, "font", &format!("{} ({place})", font.family), ""),
-            None => report.line(
-                Level::Warn,
-                "font",
-                &format!("{} is missing: {} is drawn in other faces or as boxes", font.family, font.used_for),
-                &format!("apt-get install {}", font.package),
-            ),
+            Some(FontOrigin::Embedded) => report.line(Level::Ok, "font", &format!("{} (built in)", font.family), ""),
+            Some(FontOrigin::File(path)) => {
+                report.line(Level::Ok, "font", &format!("{} ({})", font.family, path.display()), "");
+            }
+            None => {
+                let words = format!("{} is missing: {} in other faces or as boxes", font.family, font.used_for);
+                report.line(Level::Warn, "font", &words, font.get_it);
+            }
         }
     }
 
     if let Some(url) = &args.rtmp {
-        let target = RtmpTarget::parse(url)?;
+        let target = RtmpTarget::parse(url, None)?;
         let options = RtmpOptions { ca_file: args.ca_file.clone(), ..RtmpOptions::default() };
-        for line in output::probe(&target, &options) {
-            report.line(line.level, &line.name, &line.words, &line.fix);
+        for line in rtmp::probe(&target, &options) {
+            report.line(line.level, line.step, &line.words, "");
         }
     }
-    Ok(if report.worst == Level::Bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.worst == Level::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 struct Report {
@@ -67,13 +68,13 @@ impl Report {
     fn line(&mut self, level: Level, name: &str, words: &str, fix: &str) {
         self.worst = self.worst.max(level);
         let (word, code) = match level {
-            Level::Good => ("ok  ", "32"),
+            Level::Ok => ("ok  ", "32"),
             Level::Warn => ("warn", "33"),
-            Level::Bad => ("FAIL", "31"),
+            Level::Fail => ("FAIL", "31"),
         };
         let mark = if self.color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
         println!("{mark}  {name:<12} {words}");
-        if level != Level::Good && !fix.is_empty() {
+        if level != Level::Ok && !fix.is_empty() {
             println!("      {:<12} -> {fix}", "");
         }
     }

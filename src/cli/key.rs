@@ -1,4 +1,4 @@
-use crate::output::StreamKey;
+use crate::output::key::StreamKey;
 use anyhow::{Context, bail};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -12,13 +12,13 @@ pub fn find(file: Option<&Path>, host: &str) -> anyhow::Result<StreamKey> {
         if key.is_empty() {
             bail!("--key-file {} is empty: it must hold the stream key on one line", path.display());
         }
-        return Ok(StreamKey::new(key));
+        return StreamKey::new(key).with_context(|| format!("--key-file {}", path.display()));
     }
     if let Ok(key) = std::env::var("AGENTCAST_STREAM_KEY") {
         if key.trim().is_empty() {
             bail!("AGENTCAST_STREAM_KEY is empty: set it to the stream key, or leave it out to be asked");
         }
-        return Ok(StreamKey::new(key.trim()));
+        return StreamKey::new(key.trim()).context("AGENTCAST_STREAM_KEY");
     }
     if !std::io::stdin().is_terminal() {
         bail!("{host} needs a stream key: give it by --key-file FILE or AGENTCAST_STREAM_KEY");
@@ -27,5 +27,5 @@ pub fn find(file: Option<&Path>, host: &str) -> anyhow::Result<StreamKey> {
     if key.trim().is_empty() {
         bail!("no stream key given");
     }
-    Ok(StreamKey::new(key.trim()))
+    Ok(StreamKey::new(key.trim())?)
 }

@@ -148,7 +148,7 @@ struct PictureArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(500..=20_000))]
     kbps: Option<u32>,
     /// Through whose eyes: spectator, side:ID (what that side may see) or all (every hidden hand)
-    #[arg(long, default_value = "spectator", value_parser = View::parse)]
+    #[arg(long, default_value = "spectator", value_parser = view)]
     view: View,
     /// Hold the picture back, seconds
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=600))]
@@ -218,6 +218,10 @@ fn fps(s: &str) -> Result<u32, String> {
         "24" | "25" | "30" | "50" | "60" => Ok(s.parse().unwrap_or(30)),
         _ => Err("24, 25, 30, 50 or 60".into()),
     }
+}
+
+fn view(s: &str) -> Result<View, String> {
+    s.parse().map_err(|e: crate::game::ViewError| e.to_string())
 }
 
 fn speed(s: &str) -> Result<f64, String> {

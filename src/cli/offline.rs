@@ -27,7 +27,7 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
         ReplayOptions { speed: args.speed, lead_in_ms: i64::from(args.lead_in) * 1000, repeat_after_ms: None };
     let studio = Studio::open(args.picture.adapter.as_deref())?;
     let replay = Replay::new(record, options);
-    let on_air = OnAir { badge: Badge::Live, reduced_motion: settings.reduced_motion, ..OnAir::default() };
+    let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
     match args.output.extension().and_then(|e| e.to_str()) {
         Some("png") => {
             let size = studio.size(&settings);

@@ -7,7 +7,9 @@ use crate::game::Event;
 use crate::http::PreviewServer;
 use crate::output::file::{FileOptions, FileOutput};
 use crate::output::preview::Preview;
-use crate::output::{Destination, RtmpOptions, RtmpOutput, RtmpTarget, State};
+use crate::output::key::RtmpTarget;
+use crate::output::rtmp::{RtmpOptions, RtmpOutput};
+use crate::output::{Destination, State};
 use crate::overlay::Theme;
 use crate::stream::{Broadcast, Feed, ReplayOptions, StreamStatus};
 use crate::studio::{StreamSettings, Studio};
@@ -205,19 +207,19 @@ fn tell(status: &StreamStatus, told: &mut Vec<Option<String>>, status_line: &mut
 fn rtmp_outputs(args: &OutputArgs) -> anyhow::Result<Vec<Box<dyn Destination>>> {
     let mut outputs: Vec<Box<dyn Destination>> = Vec::new();
     for url in &args.rtmp {
-        let mut target = RtmpTarget::parse(url)?;
+        let mut target = RtmpTarget::parse(url, None).context("--rtmp")?;
         if target.key_in_url() {
             eprintln!(
                 "warning: the stream key stands in the address, where others on this host can read it; \
                  use --key-file or AGENTCAST_STREAM_KEY"
             );
         } else {
-            let key = key::find(args.key_file.as_deref(), &target.to_string())?;
-            target = target.with_key(key);
+            let key = key::find(args.key_file.as_deref(), &target.name())?;
+            target = RtmpTarget::parse(url, Some(key)).context("--rtmp")?;
         }
-        eprintln!("publishing to {target}");
+        eprintln!("publishing to {}", target.name());
         let options = RtmpOptions { ca_file: args.ca_file.clone(), ..RtmpOptions::default() };
-        outputs.push(Box::new(RtmpOutput::spawn(target, options)));
+        outputs.push(Box::new(RtmpOutput::spawn(target, options)?));
     }
     Ok(outputs)
 }
@@ -260,7 +262,7 @@ impl PictureArgs {
 }
 
 fn theme(name: &str) -> anyhow::Result<Theme> {
-    if let Some(theme) = Theme::named(name) {
+    if let Ok(theme) = Theme::named(name) {
         return Ok(theme);
     }
     let text = std::fs::read_to_string(name)

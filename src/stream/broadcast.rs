@@ -1,5 +1,5 @@
 use super::{Clock, Director, OutputId, Picture, StreamStatus, Transmitter};
-use crate::encode::FrameClock;
+use crate::encode::{FrameClock, TICKS};
 use crate::output::Destination;
 use crate::overlay::{Badge, OnAir};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -174,7 +174,7 @@ fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, me
             on_air.badge = Badge::Off;
         }
         let began = Instant::now();
-        let picture = director.frame(due.media_ms(), &on_air);
+        let picture = director.frame(due.pts * 1000 / TICKS, &on_air);
         if picture.trouble != trouble {
             match &picture.trouble {
                 Some(words) => tracing::error!("{words}; the last picture is repeated"),

@@ -1,7 +1,7 @@
 use super::Source;
-use crate::draw::{Damage, Frame, Nv12, Size};
-use crate::game::{Delayed, View};
-use crate::overlay::{MediaMs, OnAir, Overlay, Presentation};
+use crate::draw::{Damage, DrawList, Frame, Nv12, Size};
+use crate::game::{Delayed, MatchState, View};
+use crate::overlay::{Composer, MediaMs, OnAir, Presentation};
 use crate::raster::Raster;
 use crate::render::{RenderError, Renderer};
 use std::sync::Arc;
@@ -12,7 +12,9 @@ pub struct Director {
     view: View,
     delayed: Delayed,
     show: Presentation,
-    overlay: Overlay,
+    /// The state that `show` has.
+    shown: Option<Arc<MatchState>>,
+    composer: Composer,
     raster: Raster,
     renderer: Box<dyn Renderer>,
     last: Frame,
@@ -31,32 +33,23 @@ pub struct Picture {
 }
 
 impl Director {
-    /// `delay_ms` holds everything back, 0 to 600,000.
+    /// `delayed` is empty and has the view's delay.
     pub fn new(
         source: Box<dyn Source>,
         view: View,
-        delay_ms: i64,
-        overlay: Overlay,
+        delayed: Delayed,
+        show: Presentation,
+        composer: Composer,
         raster: Raster,
         renderer: Box<dyn Renderer>,
     ) -> Director {
-        let last = black(overlay.size());
-        Director {
-            source,
-            view,
-            delayed: Delayed::new(delay_ms),
-            show: Presentation::default(),
-            overlay,
-            raster,
-            renderer,
-            last,
-        }
+        let last = black(composer.size());
+        Director { source, view, delayed, show, shown: None, composer, raster, renderer, last }
     }
 
     /// The picture at media time `t`. Always one: if it cannot be drawn, it is the last one again.
     pub fn frame(&mut self, t: MediaMs, on_air: &OnAir) -> Picture {
-        self.catch_up(t);
-        let list = self.overlay.compose(&self.show, on_air, t, &mut self.raster);
+        let list = self.compose(t, on_air);
         match self.renderer.render(&list, &mut self.raster) {
             Ok(rendered) => {
                 self.last = rendered.frame.clone();
@@ -74,19 +67,31 @@ impl Director {
 
     /// The picture at media time `t` as opaque RGBA, `w * h * 4` bytes.
     pub fn grab(&mut self, t: MediaMs, on_air: &OnAir) -> Result<Vec<u8>, RenderError> {
-        self.catch_up(t);
-        let list = self.overlay.compose(&self.show, on_air, t, &mut self.raster);
+        let list = self.compose(t, on_air);
         self.renderer.render(&list, &mut self.raster)?;
         self.renderer.read_rgba()
     }
 
+    fn compose(&mut self, t: MediaMs, on_air: &OnAir) -> DrawList {
+        self.catch_up(t);
+        self.composer.compose(&self.show, on_air, self.show.scene(t), t, &mut self.raster)
+    }
+
+    /// Shows every state that is due, each at its own time.
     fn catch_up(&mut self, t: MediaMs) {
         for (at, state) in self.source.poll(t) {
             self.delayed.push(at, state);
+            self.advance(at);
         }
-        while let Some((at, state)) = self.delayed.take(t) {
+        self.advance(t);
+    }
+
+    fn advance(&mut self, t: MediaMs) {
+        let Some(state) = self.delayed.at(t) else { return };
+        if self.shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, &state)) {
             // Filtered before anything is drawn: what the view may not see never gets near a pixel.
-            self.show.advance(Arc::new(self.view.filter(&state)), at);
+            self.show.advance(Arc::new(self.view.filter(&state)), t);
+            self.shown = Some(state);
         }
     }
 

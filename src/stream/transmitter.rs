@@ -1,6 +1,6 @@
 use super::Picture;
 use crate::encode::{
-    AudioEncoder, EncodeError, EncodedPacket, StreamInfo, TICKS, VideoEncoder, VideoSettings, audio_frames_due,
+    AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, VideoEncoder, VideoSettings,
 };
 use crate::output::{Destination, Status};
 use std::sync::Arc;
@@ -16,41 +16,22 @@ pub struct Transmitter {
     settings: VideoSettings,
     info: Arc<StreamInfo>,
     outputs: Vec<(OutputId, Box<dyn Destination>)>,
-    /// Sound encoded so far, in frames of 1,024 samples.
-    audio_frames: i64,
+    /// Ticks at which the next frame of sound begins.
+    audio_pts: i64,
     idr_wanted: bool,
     trouble: Option<String>,
 }
 
-/// Samples in an AAC frame, and their duration in ticks at 48 kHz.
-const AAC_TICKS: i64 = 1_024 * TICKS / 48_000;
-
 impl Transmitter {
-    /// `audio_kbps` is what `audio` was opened with.
-    pub fn new(
-        video: Box<dyn VideoEncoder>,
-        audio: Box<dyn AudioEncoder>,
-        settings: VideoSettings,
-        audio_kbps: u32,
-    ) -> Transmitter {
-        let info = Arc::new(StreamInfo {
-            width: settings.width,
-            height: settings.height,
-            fps: settings.fps,
-            video_kbps: settings.kbps,
-            video_extradata: video.extradata(),
-            audio_kbps,
-            sample_rate: 48_000,
-            channels: 2,
-            audio_extradata: audio.extradata(),
-        });
+    pub fn new(video: Box<dyn VideoEncoder>, audio: Box<dyn AudioEncoder>, settings: VideoSettings) -> Transmitter {
+        let info = Arc::new(StreamInfo::new(&settings, &*video, &*audio));
         Transmitter {
             video,
             audio,
             settings,
             info,
             outputs: Vec::new(),
-            audio_frames: 0,
+            audio_pts: 0,
             idr_wanted: false,
             trouble: None,
         }
@@ -100,8 +81,9 @@ impl Transmitter {
             }
             Err(error) => self.fail(error),
         }
-        for _ in 0..audio_frames_due(pts, self.audio_frames) {
-            match self.audio.encode(&[], self.audio_frames * AAC_TICKS) {
+        // Up to half a frame (10.7 ms) ahead of the picture; after a stall the missing sound comes in one burst.
+        while self.audio_pts <= pts + AAC_TICKS / 2 {
+            match self.audio.encode(&[], self.audio_pts) {
                 Ok(packets) => {
                     for packet in packets {
                         bytes += packet.data.len();
@@ -110,7 +92,7 @@ impl Transmitter {
                 }
                 Err(error) => self.fail(error),
             }
-            self.audio_frames += 1;
+            self.audio_pts += AAC_TICKS;
         }
         bytes
     }
@@ -149,12 +131,7 @@ impl Transmitter {
 
     /// Tells the destinations when the parameters are no longer those they have.
     fn reconfigure(&mut self) {
-        let info = StreamInfo {
-            video_kbps: self.settings.kbps,
-            video_extradata: self.video.extradata(),
-            audio_extradata: self.audio.extradata(),
-            ..(*self.info).clone()
-        };
+        let info = StreamInfo::new(&self.settings, &*self.video, &*self.audio);
         if info != *self.info {
             self.info = Arc::new(info);
             for (_, output) in &mut self.outputs {
