@@ -71,7 +71,14 @@ impl Composer {
     }
 
     /// What `show` looks like at media time `t`.
-    pub fn compose(&mut self, show: &Presentation, on_air: &OnAir, scene: Scene, t: MediaMs, raster: &mut Raster) -> DrawList {
+    pub fn compose(
+        &mut self,
+        show: &Presentation,
+        on_air: &OnAir,
+        scene: Scene,
+        t: MediaMs,
+        raster: &mut Raster,
+    ) -> DrawList {
         let moment = Moment { show, t };
         let page = Page::new(moment, on_air, scene, raster);
         if self.baked.as_ref().is_none_or(|b| b.page != page) {

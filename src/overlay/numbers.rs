@@ -38,7 +38,15 @@ pub fn compact(value: f64) -> String {
         return grouped(value);
     }
     let sign = if value < 0.0 { MINUS } else { "" };
-    let three = |v: f64| if v < 9.995 { format!("{v:.2}") } else if v < 99.95 { format!("{v:.1}") } else { format!("{v:.0}") };
+    let three = |v: f64| {
+        if v < 9.995 {
+            format!("{v:.2}")
+        } else if v < 99.95 {
+            format!("{v:.1}")
+        } else {
+            format!("{v:.0}")
+        }
+    };
     if abs < 999_500.0 {
         let text = three(abs / 1e3);
         let text = text.strip_suffix(".0").unwrap_or(&text);

@@ -4,7 +4,7 @@ use super::layout::Layout;
 use super::theme::{SeatColors, Style, Theme, seat_letter};
 use crate::draw::{Color, GlyphRun, IRect, Image, Item, Path, Quad, Rect, Shape};
 use crate::game::PictureRef;
-use crate::raster::{Line, Paragraph, Raster, clean};
+use crate::raster::{Line, Paragraph, Raster, clean, clean_lines};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -217,7 +217,21 @@ impl<'a> Painter<'a> {
     pub fn wrap(&mut self, text: &str, style: Style, width: f32, lang: &str) -> Arc<Paragraph> {
         let at = style.at(self.layout.scale(), self.layout.min_text());
         let width = self.layout.px(width);
-        self.raster.text.paragraph(&tidy(text), &at, width, lang)
+        self.raster.text.paragraph(&tidy_lines(text), &at, width, lang)
+    }
+
+    /// Wraps text into `r` from its top; when it is longer, its last lines.
+    pub fn tail(&mut self, r: Rect, text: &str, style: Style, color: Color) {
+        let at = style.at(self.layout.scale(), self.layout.min_text());
+        let rect = self.layout.rect(r);
+        let room = ((rect.h / at.line) + 0.05).floor().max(1.0) as usize;
+        let paragraph = self.wrap(text, style, r.w, "");
+        let over = paragraph.lines.len().saturating_sub(room);
+        for (i, row) in paragraph.lines[over..].iter().enumerate() {
+            let baseline = at.baseline(rect.y + i as f32 * at.line, at.line);
+            let x = if row.line.rtl { rect.right() - row.line.width.ceil() } else { rect.x };
+            self.line(&row.line, [x, baseline], color, Some(r));
+        }
     }
 
     /// Wraps text into `r` from its top, at most as many lines as fit; what is over is cut at a line's end.
@@ -226,7 +240,7 @@ impl<'a> Painter<'a> {
         let at = style.at(scale, self.layout.min_text());
         let room = ((self.layout.px(r.h) / at.line) + 0.1).floor().max(1.0) as usize;
         let paragraph = self.wrap(text, style, r.w, "");
-        let text = tidy(text);
+        let text = tidy_lines(text);
         let last = paragraph.lines.len().min(room);
         for (i, line) in paragraph.lines.iter().take(room).enumerate() {
             let row = Rect::new(r.x, r.y + i as f32 * at.line / scale, r.w, at.line / scale);
@@ -400,4 +414,9 @@ pub fn tidy(text: &str) -> Cow<'_, str> {
         && !text.starts_with(' ')
         && !text.ends_with(' ');
     if plain { Cow::Borrowed(text) } else { Cow::Owned(clean(text)) }
+}
+
+/// The same for texts of several lines.
+pub fn tidy_lines(text: &str) -> Cow<'_, str> {
+    if text.contains('\n') { Cow::Owned(clean_lines(text)) } else { tidy(text) }
 }

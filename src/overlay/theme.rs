@@ -278,7 +278,13 @@ impl ThemeData {
         for (text, a, ground, b) in pairs.into_iter().chain(seats) {
             let ratio = contrast(a, b);
             if ratio < TEXT_CONTRAST {
-                return Err(ThemeError::Contrast { theme: self.name.clone(), text, ground, ratio, limit: TEXT_CONTRAST });
+                return Err(ThemeError::Contrast {
+                    theme: self.name.clone(),
+                    text,
+                    ground,
+                    ratio,
+                    limit: TEXT_CONTRAST,
+                });
             }
         }
         for (vision, matrix) in &VISIONS {
@@ -318,9 +324,29 @@ impl ThemeData {
 impl Styles {
     fn all(&self) -> [&Style; 23] {
         [
-            &self.hero, &self.count, &self.xl, &self.score, &self.clock, &self.clocks, &self.namel, &self.name,
-            &self.names, &self.title, &self.label, &self.tag, &self.num, &self.numl, &self.thoughtl, &self.thought,
-            &self.body, &self.bodyb, &self.small, &self.smallb, &self.caption, &self.mono, &self.monob,
+            &self.hero,
+            &self.count,
+            &self.xl,
+            &self.score,
+            &self.clock,
+            &self.clocks,
+            &self.namel,
+            &self.name,
+            &self.names,
+            &self.title,
+            &self.label,
+            &self.tag,
+            &self.num,
+            &self.numl,
+            &self.thoughtl,
+            &self.thought,
+            &self.body,
+            &self.bodyb,
+            &self.small,
+            &self.smallb,
+            &self.caption,
+            &self.mono,
+            &self.monob,
         ]
     }
 }

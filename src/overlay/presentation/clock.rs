@@ -81,7 +81,11 @@ impl ClockTrack {
             ClockLook::Running
         };
         let tenths = ms > 0 && ms < 10_000 && !self.raw.up;
-        let text = if tenths { format_tenths(ms) } else { format_clock(if self.raw.up { ms / 1_000 } else { seconds_left(ms) }) };
+        let text = if tenths {
+            format_tenths(ms)
+        } else {
+            format_clock(if self.raw.up { ms / 1_000 } else { seconds_left(ms) })
+        };
         let pattern = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         ClockFace { text, pattern, look, tenths }
     }

@@ -6,7 +6,7 @@ mod tween;
 
 pub use clock::{ClockFace, ClockLook, format_clock};
 pub use reading::{Reading, newest_sentence, sentence_starts};
-pub use tween::{Tween, ease};
+pub use tween::Tween;
 
 use super::MediaMs;
 use crate::game::{
@@ -184,7 +184,9 @@ impl Presentation {
             let (offset, motion) = (self.offset, self.motion);
             *self = Presentation { state: next.clone(), offset, motion, ..Presentation::default() };
         }
-        let same_move = !fresh && old.board.phase.turn == next.board.phase.turn && old.board.phase.active == next.board.phase.active;
+        let same_move = !fresh
+            && old.board.phase.turn == next.board.phase.turn
+            && old.board.phase.active == next.board.phase.active;
         self.sides.retain(|id, _| next.board.sides.contains_key(id));
         for (id, side) in &next.board.sides {
             self.advance_side(id, side, &old, at, fresh, same_move);
@@ -276,7 +278,8 @@ impl Presentation {
             self.eval = None;
             return;
         };
-        let Some((eval, share)) = self.state.board.eval.as_ref().and_then(|e| Some((e, left_share(&e.shares, &left)?))) else {
+        let Some((eval, share)) = self.state.board.eval.as_ref().and_then(|e| Some((e, left_share(&e.shares, &left)?)))
+        else {
             self.eval = None;
             return;
         };
@@ -324,7 +327,8 @@ impl Presentation {
             }
             for body in before.bodies.iter().filter(|b| !b.id.is_empty()) {
                 if !grid.bodies.iter().any(|b| b.id == body.id) {
-                    let entry = self.fallen.entry((id.clone(), body.id.clone())).or_insert(Fallen { body: None, start: at });
+                    let entry =
+                        self.fallen.entry((id.clone(), body.id.clone())).or_insert(Fallen { body: None, start: at });
                     entry.body = Some(body.clone());
                 }
             }
@@ -347,9 +351,8 @@ impl Presentation {
             let from = self.slide_of(zone, &is.id, here, at).unwrap_or(here);
             self.slides.retain(|s| s.zone != zone || s.id != is.id);
             self.slides.push(Slide { zone: zone.to_owned(), id: is.id.clone(), from, start: at });
-            let gone = |c: &&Cell| {
-                !c.id.is_empty() && (c.x, c.y) == (is.x, is.y) && !after.iter().any(|a| a.id == c.id)
-            };
+            let gone =
+                |c: &&Cell| !c.id.is_empty() && (c.x, c.y) == (is.x, is.y) && !after.iter().any(|a| a.id == c.id);
             if let Some(cell) = before.iter().find(gone) {
                 self.taken.push(Taken { zone: zone.to_owned(), cell: cell.clone(), start: at });
             }
@@ -358,7 +361,8 @@ impl Presentation {
 
     fn slide_of(&self, zone: &str, id: &str, to: [f32; 2], t: MediaMs) -> Option<[f32; 2]> {
         let s = self.slides.iter().find(|s| s.zone == zone && s.id == id)?;
-        let way = |i: usize| Tween { from: s.from[i], to: to[i], start: s.start }.at(t, self.motion.base, self.motion.out);
+        let way =
+            |i: usize| Tween { from: s.from[i], to: to[i], start: s.start }.at(t, self.motion.base, self.motion.out);
         (t < s.start + self.motion.base).then(|| [way(0), way(1)])
     }
 

@@ -46,17 +46,8 @@ pub struct Reading {
 impl Reader {
     /// A thought that begins at `at`; `read`: it had been there before anybody looked.
     pub(super) fn new(id: &str, text: &str, done: bool, at: MediaMs, read: bool) -> Reader {
-        let mut reader = Reader {
-            id: id.to_owned(),
-            start: 0,
-            byte: 0,
-            chars: 0.0,
-            at,
-            len: 0,
-            ahead: 0.0,
-            changed: at,
-            done,
-        };
+        let mut reader =
+            Reader { id: id.to_owned(), start: 0, byte: 0, chars: 0.0, at, len: 0, ahead: 0.0, changed: at, done };
         reader.take(text, done, at);
         if read {
             reader.byte = text.len();
@@ -156,7 +147,13 @@ fn stands_alone(c: char) -> bool {
     use unicode_script::{Script, UnicodeScript};
     matches!(
         c.script(),
-        Script::Han | Script::Hiragana | Script::Katakana | Script::Thai | Script::Lao | Script::Khmer | Script::Myanmar
+        Script::Han
+            | Script::Hiragana
+            | Script::Katakana
+            | Script::Thai
+            | Script::Lao
+            | Script::Khmer
+            | Script::Myanmar
     ) || ('\u{3000}'..='\u{303f}').contains(&c)
         || ('\u{ff00}'..='\u{ffef}').contains(&c)
 }

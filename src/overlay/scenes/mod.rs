@@ -72,7 +72,7 @@ impl Page {
             Scene::Starting => Kind::Starting(starting::Page::new(m, players)),
             Scene::Over => Kind::Over(over::Page::new(m, players)),
             Scene::Live if players.len() == 2 && cards => Kind::Cards(cards::Page::new(m, players)),
-            Scene::Live if players.len() == 2 => Kind::Versus(versus::Page::new(m, players)),
+            Scene::Live if players.len() == 2 => Kind::Versus(versus::Page::new(m, players, raster)),
             Scene::Live => Kind::Multi(multi::Page::new(m, players)),
         };
         Page { chrome: Chrome::new(m, on_air), kind }

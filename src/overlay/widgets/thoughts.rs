@@ -2,13 +2,14 @@
 
 use super::chip::chip;
 use crate::draw::Rect;
-use crate::game::Thought;
 use crate::overlay::numbers::with_unit;
-use crate::overlay::painter::{Align, Edge, Painter};
+use crate::overlay::painter::{Align, Edge, Painter, tidy_lines};
 use crate::overlay::presentation::{Moment, newest_sentence, sentence_starts};
 use crate::overlay::scenes::Player;
 use crate::overlay::theme::Style;
+use crate::raster::{Line, ParagraphLine};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Text is wrapped in pieces that end with a sentence after this many bytes, so that appending a word shapes little.
 const PIECE: usize = 400;
@@ -87,8 +88,8 @@ pub fn text(p: &mut Painter, m: Moment, r: Rect, player: &Player, style: Style, 
     let room = if most > 0 { room.min(most) } else { room };
 
     let shown = &thought.text[reading.start..reading.end.max(reading.start)];
-    let newest = newest_sentence(shown);
-    let (lines, dim_until) = wrapped(p, thought, shown, newest, reading.start > 0, style, r.w, room, &player.lang);
+    let front = if reading.start > 0 { "… " } else { "" };
+    let lines = wrapped(p, front, shown, style, r.w, room, &player.lang);
 
     let px = p.layout.rect(r);
     let mut end = [px.x, px.y + (line_h + at.cap_height()) / 2.0];
@@ -108,7 +109,6 @@ pub fn text(p: &mut Painter, m: Moment, r: Rect, player: &Player, style: Style, 
         }
         end = [if line.rtl { x } else { x + line.width }, baseline];
     }
-    let _ = dim_until;
     if reading.streaming && m.caret() {
         let fill = p.seat(player.seat).fill;
         let size = style.size / 27.0;
@@ -143,19 +143,17 @@ enum Dim {
 }
 
 /// The last `room` lines of `shown`, and which part of them is old.
-#[allow(clippy::too_many_arguments)]
+/// The last `room` lines of `front` and `shown`, and which part of them is old.
 fn wrapped(
     p: &mut Painter,
-    thought: &Thought,
+    front: &str,
     shown: &str,
-    newest: usize,
-    skipped: bool,
     style: Style,
     width: f32,
     room: usize,
     lang: &str,
-) -> (Vec<(std::sync::Arc<crate::raster::Line>, Dim)>, usize) {
-    let _ = thought;
+) -> Vec<(Arc<Line>, Dim)> {
+    let newest = newest_sentence(shown);
     let mut pieces = Vec::new();
     let mut begin = 0;
     for start in sentence_starts(shown) {
@@ -165,51 +163,45 @@ fn wrapped(
         }
     }
     pieces.push(begin..shown.len());
-    let mut lines = Vec::new();
+    let mut lines: Vec<(Arc<Line>, Dim)> = Vec::new();
     for piece in pieces.into_iter().rev() {
         if lines.len() >= room {
             break;
         }
-        let raw = &shown[piece.clone()];
-        // The newest sentence may begin inside this piece: its place in the plain text is where the plain text of what
-        // comes before it ends.
-        let front = if skipped && piece.start == 0 { "… " } else { "" };
-        let text = format!("{front}{}", plain(raw));
+        let front = if piece.start == 0 { front } else { "" };
+        let text = format!("{front}{}", plain(&shown[piece.clone()]));
+        // Where the newest sentence begins in the text as it is set.
         let border = if newest <= piece.start {
             0
         } else if newest >= piece.end {
             usize::MAX
         } else {
-            front.len() + plain(&shown[piece.start..newest]).trim_end().len()
+            tidy_lines(&format!("{front}{}", plain(&shown[piece.start..newest]))).len()
         };
         let paragraph = p.wrap(&text, style, width, lang);
-        let mut part: Vec<_> = paragraph
-            .lines
-            .iter()
-            .map(|l| {
-                let dim = if border <= l.range.start {
-                    Dim::None
-                } else if border >= l.range.end {
-                    Dim::All
-                } else {
-                    Dim::Until(border as u32)
-                };
-                (l.line.clone(), dim)
-            })
-            .collect();
+        let dim = |l: &ParagraphLine| {
+            if border <= l.range.start {
+                Dim::None
+            } else if border >= l.range.end {
+                Dim::All
+            } else {
+                Dim::Until(border as u32)
+            }
+        };
+        let mut part: Vec<_> = paragraph.lines.iter().map(|l| (l.line.clone(), dim(l))).collect();
         part.append(&mut lines);
         lines = part;
     }
     let over = lines.len().saturating_sub(room);
     lines.drain(..over);
-    (lines, 0)
+    lines
 }
 
 /// A line in two: glyphs of clusters before `cluster`, and the others.
-fn split(line: &crate::raster::Line, cluster: u32) -> (crate::raster::Line, crate::raster::Line) {
+fn split(line: &Line, cluster: u32) -> (Line, Line) {
     let pick = |old: bool| {
         let keep: Vec<usize> = (0..line.glyphs.len()).filter(|i| (line.clusters[*i] < cluster) == old).collect();
-        crate::raster::Line {
+        Line {
             glyphs: keep.iter().map(|i| line.glyphs[*i]).collect(),
             clusters: keep.iter().map(|i| line.clusters[*i]).collect(),
             ..line.clone()
