@@ -9,6 +9,10 @@
 //! | PHH | TOML | `variant` and `actions` |
 //! | wire | JSON lines | envelopes of [`super::wire`] |
 
+pub mod pgn;
+pub mod phh;
+mod shared;
+
 use super::Visibility;
 use super::wire::{Body, Event, VERSION};
 
