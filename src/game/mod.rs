@@ -36,5 +36,5 @@ pub use apply::{ApplyError, apply};
 pub use delay::{DelayError, Delayed};
 pub use reducer::{Applied, Counts, Reducer};
 pub use state::*;
-pub use view::View;
+pub use view::{View, ViewError};
 pub use wire::{Body, Event, WireError};

@@ -73,7 +73,7 @@ impl Page {
             Scene::Over => Kind::Over(over::Page::new(m, players)),
             Scene::Live if players.len() == 2 && cards => Kind::Cards(cards::Page::new(m, players)),
             Scene::Live if players.len() == 2 => Kind::Versus(versus::Page::new(m, players, raster)),
-            Scene::Live => Kind::Multi(multi::Page::new(m, players)),
+            Scene::Live => Kind::Multi(multi::Page::new(m, players, raster)),
         };
         Page { chrome: Chrome::new(m, on_air), kind }
     }

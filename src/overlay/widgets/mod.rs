@@ -2,6 +2,7 @@
 
 pub mod arrow;
 pub mod board;
+pub mod cards;
 pub mod chip;
 pub mod chrome;
 pub mod eval;
