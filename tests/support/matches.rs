@@ -104,7 +104,8 @@ pub fn chess() -> MatchState {
     board.title = "Agent Open 2026".into();
     board.round = "Quarter-final 2".into();
     board.game = Game { id: "chess".into(), name: "Chess".into() };
-    board.phase = Phase { turn: 10, turn_label: "Move".into(), active: ["white".to_owned()].into(), ..Phase::default() };
+    board.phase =
+        Phase { turn: 10, turn_label: "Move".into(), active: ["white".to_owned()].into(), ..Phase::default() };
     let mut white = side(0, "Nightjar", "claude-opus-4.1", "mirela", "owl");
     white.role = "White".into();
     white.score = Some(2.0);
