@@ -170,7 +170,13 @@ fn snapshot(
         facts: facts(ep, table),
         ..Snapshot::default()
     };
-    table.describe(ep, t, &mut snap)?;
+    match table.describe(ep, t, &mut snap) {
+        // An agent that failed may end the episode without a new position: the last one stands.
+        Err(_) if t == ep.last() && t > ep.first() && (0..ep.agents()).any(|a| ep.failure(t, a).is_some()) => {
+            table.describe(ep, t - 1, &mut snap)?;
+        }
+        described => described?,
+    }
     for winner in result.map(|result| &result.winners[..]).unwrap_or_default() {
         if let Some(side) = snap.sides.get_mut(winner) {
             (side.status, side.status_text) = (SideStatus::Winner, String::new());
