@@ -118,7 +118,7 @@ pub fn read_output(text: &str) -> Result<Record, RecordError> {
     let Some((first, header)) = numbered.next() else {
         return Err(malformed("line 1", "the file is empty: the CLI writes it when the game is over"));
     };
-    let header: OutputHeader = serde_json::from_str(header).map_err(|error| json_error(&error, first + 1))?;
+    let header: OutputHeader = serde_json::from_str(header.trim_end()).map_err(|error| json_error(&error, first + 1))?;
     let skip = text.split_inclusive('\n').take(first + 1).map(str::len).sum();
     let mut lines = Lines::parse(text.get(skip..).unwrap_or_default(), OutputLine::from_json)?;
     lines.shift(first + 1);
@@ -197,7 +197,7 @@ impl<T> Lines<T> {
             if line.trim().is_empty() {
                 continue;
             }
-            match parse(line) {
+            match parse(line.trim_end()) {
                 Ok(value) => lines.parsed.push((index + 1, value)),
                 // Only the last line has no line end.
                 Err(error) if error.is_eof() && !line.ends_with('\n') => lines.cut = Some(index + 1),

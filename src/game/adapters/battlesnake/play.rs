@@ -2,7 +2,7 @@
 
 use super::DEAD_TURNS;
 use super::format::{Death, Frame, GameInfo, Outcome, Point, Snake};
-use crate::game::adapters::{Snapshots, clip, list};
+use crate::game::adapters::{Snapshots, clip};
 use crate::game::limits::{ID_CHARS, NAME_CHARS, SIDES, TEXT_CHARS, THOUGHT_CHARS};
 use crate::game::wire::{ActionDecided, AgentThinking, Body, FeedLine, TurnStarted};
 use crate::game::{
@@ -82,7 +82,7 @@ impl Play {
             return Ok(Vec::new());
         }
         self.seat_newcomers(&frame)?;
-        let follows = self.turn.is_some_and(|turn| turn + 1 == frame.turn);
+        let follows = self.turn.is_some_and(|turn| turn.checked_add(1) == Some(frame.turn));
         let first = self.turn.is_none();
         let mut bodies = Vec::new();
         let mut feed = Vec::new();
@@ -367,8 +367,8 @@ impl Play {
 fn direction(before: &Snake, now: &Snake, info: &GameInfo) -> Option<&'static str> {
     let (from, to) = (before.body.first()?, now.body.first()?);
     let step = |from: i32, to: i32, edge: u32| {
-        let step = to - from;
-        if edge > 2 && step.unsigned_abs() + 1 == edge { -step.signum() } else { step }
+        let step = to.saturating_sub(from);
+        if edge > 2 && step.unsigned_abs() == edge - 1 { -step.signum() } else { step }
     };
     match (step(from.x, to.x, info.width), step(from.y, to.y, info.height)) {
         (0, 1) => Some("up"),
