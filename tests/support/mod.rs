@@ -1,6 +1,12 @@
-//! Helpers of the integration tests.
+//! Helpers of the integration tests. Every test binary uses its own part of them.
 
 #![allow(dead_code)]
 
 pub mod cpu;
+pub mod dir;
+pub mod fakes;
+pub mod flv;
 pub mod matches;
+pub mod media;
+pub mod nginx;
+pub mod rtmp_receiver;
