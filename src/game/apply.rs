@@ -258,9 +258,8 @@ fn agent_thinking(
     validate::side(&thinking.side, &state.board.sides, &at.key("side"))?;
     validate::text(&thinking.thought_id, ID_CHARS, &at.key("thoughtId"))?;
     validate::visibility(&event.vis, &state.board.sides, &Path::Root.key("vis"))?;
-    // A thought without an id ends when it says so.
-    let old =
-        state.thoughts.get_mut(&thinking.side).filter(|t| t.id == thinking.thought_id && !(t.id.is_empty() && t.done));
+    // What comes after `final` is another thought, even under the same id.
+    let old = state.thoughts.get_mut(&thinking.side).filter(|t| t.id == thinking.thought_id && !t.done);
     let so_far = old.as_ref().map_or(0, |t| t.text.chars().count());
     let chars = so_far.saturating_add(thinking.delta.chars().count());
     if chars > THOUGHT_CHARS {
