@@ -6,6 +6,7 @@ use super::state::*;
 use super::validate;
 use super::wire::{ActionDecided, AgentThinking, Body, Event, FeedLine, TurnStarted};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Why an event was refused. The state is as it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -147,12 +148,19 @@ fn patched(board: &Snapshot, patch: &Value, ts: i64, at: &Path) -> Result<Snapsh
     {
         eval.as_of = ts;
     }
+    // Zones that the patch does not name need not pass through JSON; a full board takes milliseconds.
+    let apart: BTreeMap<ZoneId, Zone> = match patch.get("zones") {
+        None => std::mem::take(&mut now.zones),
+        Some(Value::Object(named)) => now.zones.extract_if(.., |id, _| !named.contains_key(id)).collect(),
+        Some(_) => BTreeMap::new(),
+    };
     let mut json = serde_json::to_value(&now).map_err(|e| ApplyError::invalid("data", e.to_string()))?;
     merge(&mut json, patch);
     let mut next: Snapshot = read(&json, at).map_err(|e| {
         let (field, problem) = e.into_parts();
         ApplyError::Invalid { field, problem }
     })?;
+    next.zones.extend(apart);
     // Only what the patch brought: a time of 0 that was there before is meant.
     for (name, side) in &mut next.sides {
         if let Some(clock) = &mut side.clock

@@ -57,11 +57,11 @@ fn board(n: u8) -> Box<Snapshot> {
     let board = json!({
         "title": format!("board {n}"),
         "sides": {
-            "a": { "seat": 0, "clock": { "ms": 1000 * i64::from(n), "running": n % 2 == 0 } },
-            "b": { "seat": 1, "status": if n % 5 == 0 { "timeout" } else { "active" } },
+            "a": { "seat": 0, "clock": { "ms": 1000 * i64::from(n), "running": n.is_multiple_of(2) } },
+            "b": { "seat": 1, "status": if n.is_multiple_of(5) { "timeout" } else { "active" } },
         },
         "zones": { "board": { "kind": "grid", "cols": 8, "rows": 8, "cells": [{ "x": n % 8, "y": 1, "label": "N" }] } },
-        "eval": if n % 3 == 0 { json!({ "shares": { "a": 0.5 } }) } else { json!(null) },
+        "eval": if n.is_multiple_of(3) { json!({ "shares": { "a": 0.5 } }) } else { json!(null) },
     });
     serde_json::from_value(board).expect("a board")
 }
@@ -75,10 +75,12 @@ fn event(op: &Op, seq: u64) -> (Body, Option<Visibility>) {
         Op::Patch(1, n) => Body::StatePatch(json!({ "zones": { "board": { "cells": [{ "x": n % 8, "y": 2 }] } } })),
         Op::Patch(2, n) => Body::StatePatch(json!({ "zones": { "note": { "kind": "text", "text": n.to_string() } } })),
         Op::Patch(3, _) => Body::StatePatch(json!({ "zones": { "note": null }, "eval": null, "result": null })),
-        Op::Patch(_, n) => Body::StatePatch(json!({ "sides": { "b": { "clock": { "running": n % 2 == 0 } } } })),
+        Op::Patch(_, n) => {
+            Body::StatePatch(json!({ "sides": { "b": { "clock": { "running": n.is_multiple_of(2) } } } }))
+        }
         Op::Turn(n) => {
-            let clocks = BTreeMap::from([(side(n % 2 == 0), Clock { running: true, ..Clock::default() })]);
-            let active = [side(n % 3 == 0)].into();
+            let clocks = BTreeMap::from([(side(n.is_multiple_of(2)), Clock { running: true, ..Clock::default() })]);
+            let active = [side(n.is_multiple_of(3))].into();
             Body::TurnStarted(TurnStarted { turn: u32::from(*n), active, clocks, ..TurnStarted::default() })
         }
         Op::Think(a, id, done) => {

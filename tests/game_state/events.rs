@@ -186,6 +186,10 @@ fn patch_merges_objects_replaces_lists_and_deletes_by_null() {
     assert!(m.state.thoughts.is_empty() && m.state.feed[0].actor.is_none(), "b left and left nothing behind");
     m.does("state.patch", json!({ "zones": { "x": { "kind": "grid", "cols": 2, "rows": 2 } } }));
     assert!(matches!(m.state.board.zones["x"].content, ZoneContent::Grid(_)), "a zone may change its kind");
+    let ZoneContent::Cards(z) = &m.state.board.zones["z"].content else { panic!("a zone that is not named stays") };
+    assert_eq!(z.count, Some(3));
+    m.does("state.patch", json!({ "zones": null }));
+    assert!(m.state.board.zones.is_empty());
 }
 
 #[test]
