@@ -90,7 +90,7 @@ fn side_card(p: &mut Painter, m: Moment, r: Rect, player: &Player, side: &Side, 
     };
     p.seat_glyph(r.x + 126.0, y + 21.0, 33.0, side.seat);
     let hand_in_row = compact && hand.is_some();
-    let name_w = if hand_in_row { 276.0 } else { 405.0_f32.min(chip_left - 12.0 - (r.x + 171.0)) };
+    let name_w = if hand_in_row { 240.0 } else { 405.0_f32.min(chip_left - 12.0 - (r.x + 171.0)) };
     let names = p.theme.style.names;
     let ink = if out { mid } else { hi };
     p.fitted(Rect::new(r.x + 171.0, y + 15.0, name_w, 45.0), &side.name, &[names], ink, Align::Left, &side.lang);
@@ -98,7 +98,7 @@ fn side_card(p: &mut Painter, m: Moment, r: Rect, player: &Player, side: &Side, 
     let model = Rect::new(r.x + 126.0, y + 63.0, 303.0, 36.0);
     if hand_in_row || (side.agent.is_empty() && side.author.is_empty()) {
         // What it plays, or how it stands, where no model is known.
-        let text = if side.status_text.is_empty() { &side.role } else { &side.status_text };
+        let text = if compact && !side.status_text.is_empty() { &side.status_text } else { &side.role };
         p.text(model, text, small, mid, Align::Left);
     } else {
         scorebug::model_line(p, model, player, Align::Left);
@@ -107,7 +107,7 @@ fn side_card(p: &mut Painter, m: Moment, r: Rect, player: &Player, side: &Side, 
     if compact {
         if let Some(hand) = hand {
             // Between the name and the counters, as high as the row.
-            let place = Rect::new(r.x + 459.0, r.y + 9.0, 129.0, 72.0);
+            let place = Rect::new(r.x + 423.0, r.y + 9.0, 105.0, 72.0);
             cards::zone(p, place, hand, &|_| None, Some(side.seat), 3.0);
         }
         return;
@@ -157,14 +157,21 @@ fn counters(p: &mut Painter, m: Moment, r: Rect, y: f32, id: &SideId, side: &Sid
         }
     }
     plain.extend(shown);
-    // Right to left: the last place first.
-    let places: &[f32] = if plain.len() > 1 { &[r.right() - 21.0, r.x + 711.0] } else { &[r.right() - 21.0] };
-    for (counter, right) in plain.iter().take(places.len()).rev().zip(places) {
+    // Distance of the right edge from the card's, and width; the last one first.
+    let places: &[(f32, f32)] = match (plain.len(), hand) {
+        (0 | 1, _) => &[(21.0, 180.0)],
+        (_, true) => &[(21.0, 123.0), (156.0, 183.0)],
+        (_, false) => &[(21.0, 138.0), (168.0, 180.0)],
+    };
+    for (counter, (edge, width)) in plain.iter().take(places.len()).rev().zip(places) {
+        let place = Rect::new(r.right() - edge - width, y + 60.0, *width, 42.0);
         let text = numbers::with_unit(counter.value, &counter.unit);
-        let width = 140.0;
-        let w = p.text(Rect::new(right - width, y + 60.0, width, 42.0), &text, num, hi, Align::Right);
-        let label = Rect::new(right - width - 12.0, y + 60.0, width - w, 42.0);
-        p.text(label, &counter.label, tag, lo, Align::Right);
+        let w = p.text(place, &text, num, hi, Align::Right);
+        // A cut label says nothing: the number alone stands where it always does.
+        let room = Rect { w: width - w - 12.0, ..place };
+        if p.measure(&counter.label, tag) <= room.w {
+            p.text(room, &counter.label, tag, lo, Align::Right);
+        }
     }
 }
 

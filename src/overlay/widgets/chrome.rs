@@ -19,7 +19,8 @@ impl Chrome {
     pub fn new(m: Moment, on_air: &OnAir) -> Chrome {
         let board = &m.state().board;
         let mut round = [board.game.name.as_str(), board.round.as_str()].map(str::trim).to_vec();
-        round.retain(|part| !part.is_empty());
+        // A league named like its game need not say it twice.
+        round.retain(|part| !part.is_empty() && !part.eq_ignore_ascii_case(board.title.trim()));
         let (mut title, mut round) = (board.title.trim().to_owned(), round.join(" · "));
         if title.is_empty() {
             title = std::mem::take(&mut round);
