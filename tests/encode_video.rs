@@ -120,7 +120,8 @@ fn constrained_baseline_has_neither_cabac_nor_high_tools() {
     assert_eq!((sps.profile, sps.constraints & 0xc0, sps.poc_type), (66, 0xc0, 2));
     assert_eq!((sps.width, sps.height), (640, 360), "cropped from 368 rows");
     let mut pps = Bits::new(nals(&extradata)[1]);
-    (pps.ue(), pps.ue());
+    pps.ue();
+    pps.ue();
     assert_eq!(pps.u(1), 0, "entropy_coding_mode_flag");
     assert_eq!(decode(&extradata, &packets).0, 60);
 }
