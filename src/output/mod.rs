@@ -1,4 +1,18 @@
 //! Destinations: everything an encoded packet can be sent to.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`queue`] | the bounded packet queue in front of a destination |
+//! | [`backoff`] | pauses between attempts |
+//! | [`key`] | stream keys and RTMP targets, which cannot print their secrets |
+//! | [`log`] | FFmpeg's log lines into `tracing`, without secrets |
+//! | [`rtmp`] | RTMP and RTMPS |
+
+pub mod backoff;
+pub mod key;
+pub mod log;
+pub mod queue;
+pub mod rtmp;
 
 use crate::encode::{EncodedPacket, StreamInfo};
 use std::sync::Arc;
@@ -44,4 +58,6 @@ pub struct Status {
     pub reconnects: u64,
     /// Media waiting in the queue.
     pub queue_ms: u32,
+    /// Time until the next attempt, while [`State::Reconnecting`] waits for it.
+    pub retry_ms: Option<u32>,
 }
