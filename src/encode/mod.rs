@@ -1,5 +1,18 @@
 //! H.264 and AAC through FFmpeg, and the clock that says when a frame is due.
 
+pub mod annexb;
+mod audio;
+mod clock;
+mod open;
+mod picture;
+mod probe;
+mod video;
+
+pub use audio::AacEncoder;
+pub use clock::{AAC_SAMPLES, AAC_TICKS, Due, FrameClock, GOP_SECONDS, SAMPLE_RATE};
+pub use probe::{EncoderStatus, probe};
+pub use video::H264Encoder;
+
 use crate::draw::Frame;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,7 +43,8 @@ pub struct Packet {
 /// What every destination gets.
 pub type EncodedPacket = Arc<Packet>;
 
-/// What a muxer must know before the first packet. Sent again whenever the encoder was rebuilt with other values.
+/// What a muxer must know before the first packet. Sent again whenever the encoder was rebuilt with other values:
+/// compare [`VideoEncoder::extradata`] after an error and after [`VideoEncoder::set_kbps`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamInfo {
     pub width: u32,
@@ -46,6 +60,23 @@ pub struct StreamInfo {
     pub audio_extradata: Bytes,
 }
 
+impl StreamInfo {
+    /// What the two encoders of a stream make now.
+    pub fn new(settings: &VideoSettings, video: &dyn VideoEncoder, audio: &dyn AudioEncoder) -> Self {
+        Self {
+            width: settings.width,
+            height: settings.height,
+            fps: settings.fps,
+            video_kbps: settings.kbps,
+            video_extradata: video.extradata(),
+            audio_kbps: audio::KBPS,
+            sample_rate: SAMPLE_RATE,
+            channels: audio::CHANNELS,
+            audio_extradata: audio.extradata(),
+        }
+    }
+}
+
 /// Settings of the video encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VideoSettings {
@@ -57,8 +88,34 @@ pub struct VideoSettings {
     pub kbps: u32,
     pub codec: VideoCodec,
     pub profile: Profile,
-    /// x264 preset, `veryfast` by default.
+    /// x264 preset, `veryfast` by default. Hardware encoders do not use it.
     pub preset: String,
+}
+
+impl VideoSettings {
+    /// x264's presets that keep up with a live picture on one core, fastest first.
+    pub const PRESETS: [&str; 6] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"];
+
+    /// Checks every field against its limits.
+    pub fn check(&self) -> Result<(), EncodeError> {
+        let refuse = |field, value: String, limit| Err(EncodeError::Setting { field, value, limit });
+        // 1920 is the longest side that both Twitch and YouTube take as H.264, upright or not.
+        for (field, side) in [("width", self.width), ("height", self.height)] {
+            if !(16..=1920).contains(&side) || side % 2 != 0 {
+                return refuse(field, side.to_string(), "even, 16 to 1920 px");
+            }
+        }
+        if ![24, 25, 30, 50, 60].contains(&self.fps) {
+            return refuse("fps", self.fps.to_string(), "24, 25, 30, 50 or 60");
+        }
+        if !(100..=50_000).contains(&self.kbps) {
+            return refuse("kbps", self.kbps.to_string(), "100 to 50000 kbit/s");
+        }
+        if !Self::PRESETS.contains(&self.preset.as_str()) {
+            return refuse("preset", self.preset.clone(), "ultrafast, superfast, veryfast, faster, fast or medium");
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,31 +124,39 @@ pub enum VideoCodec {
     #[default]
     Auto,
     X264,
+    /// x264 if it does not open. Its CBR has filler only where the driver knows it.
     Nvenc,
+    /// x264 if it does not open. Filler is the driver's choice. Built, but never yet run on hardware.
     Vaapi,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
+    /// For WebRTC: no CABAC, no 8x8 transform.
     ConstrainedBaseline,
+    /// High with frame pictures only and no B slices, and marked so in the SPS. The preset `ultrafast` uses none of High's
+    /// tools and makes a Baseline stream.
     #[default]
     ConstrainedHigh,
 }
 
 /// Turns pictures into access units. One a stream.
 pub trait VideoEncoder: Send {
-    /// Encodes one picture shown at `pts` ([`TICKS`]). `changed` false: it equals the one before. `idr` forces an IDR.
-    /// Returns what the encoder gave out, without delay: one packet a picture.
+    /// Encodes one picture shown at `pts` ([`TICKS`], strictly rising). `changed` false: it equals the one before. `idr`
+    /// forces an IDR. Returns what the encoder gave out, without delay: one packet a picture.
+    ///
+    /// An error costs this picture and no more: call again with the next one, and an IDR follows.
     fn encode(&mut self, frame: &Frame, pts: i64, changed: bool, idr: bool) -> Result<Vec<EncodedPacket>, EncodeError>;
     /// Changes the bit rate from the next picture on, which becomes an IDR.
     fn set_kbps(&mut self, kbps: u32) -> Result<(), EncodeError>;
-    /// SPS and PPS, Annex B.
+    /// SPS and PPS, Annex B. They are not repeated in the packets.
     fn extradata(&self) -> Bytes;
 }
 
 /// Turns sound into AAC-LC frames. One a stream.
 pub trait AudioEncoder: Send {
-    /// Encodes `samples` (interleaved stereo f32, exactly 1,024 a channel; empty: silence) beginning at `pts`.
+    /// Encodes `samples` (interleaved stereo f32, exactly 1,024 a channel; empty: silence) beginning at `pts`. Packets come
+    /// out two frames (43 ms) later, with the pts of their own samples.
     fn encode(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, EncodeError>;
     /// AudioSpecificConfig.
     fn extradata(&self) -> Bytes;
@@ -99,10 +164,24 @@ pub trait AudioEncoder: Send {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
+    #[error("{field} {value} is not possible: {limit}")]
+    Setting { field: &'static str, value: String, limit: &'static str },
+    #[error("a picture of {width}x{height} cannot be encoded: {reason}")]
+    Picture { width: u32, height: u32, reason: &'static str },
+    #[error("{got} samples in an audio frame: 2048 (1024 a channel, interleaved) or none")]
+    Samples { got: usize },
+    #[error("pts {pts} does not follow {last}: timestamps must rise")]
+    Order { pts: i64, last: i64 },
     #[error("no {0} encoder in this FFmpeg; install libavcodec with {1}")]
     Missing(&'static str, &'static str),
     #[error("the {codec} encoder does not open with {settings}: {source}")]
     Open { codec: &'static str, settings: String, source: ffmpeg_next::Error },
     #[error("the {codec} encoder failed: {source}")]
     Failed { codec: &'static str, source: ffmpeg_next::Error },
+}
+
+/// Registers FFmpeg's codecs once a process; every entry into this room calls it.
+fn init() -> Result<(), EncodeError> {
+    static DONE: std::sync::OnceLock<Result<(), ffmpeg_next::Error>> = std::sync::OnceLock::new();
+    DONE.get_or_init(ffmpeg_next::init).map_err(|source| EncodeError::Failed { codec: "FFmpeg", source })
 }

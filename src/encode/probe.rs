@@ -1,0 +1,44 @@
+//! Which encoders work on this machine.
+
+use super::open::{self, Kind};
+use super::{AacEncoder, EncodeError, Profile, VideoCodec, VideoSettings};
+
+/// One line of `agentcast check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderStatus {
+    /// FFmpeg's name, for example `h264_nvenc`.
+    pub name: &'static str,
+    /// The setting that asks for it; `None` for the audio encoder.
+    pub codec: Option<VideoCodec>,
+    /// Why it does not open, in plain words; `None` when it does.
+    pub problem: Option<String>,
+    /// No stream can do without it.
+    pub required: bool,
+}
+
+/// Opens every encoder once, at 1280x720, 30 fps and 3,000 kbit/s, and closes it again.
+pub fn probe() -> Vec<EncoderStatus> {
+    let settings = VideoSettings {
+        width: 1280,
+        height: 720,
+        fps: 30,
+        kbps: 3000,
+        codec: VideoCodec::Auto,
+        profile: Profile::ConstrainedHigh,
+        preset: "veryfast".into(),
+    };
+    let problem = |result: Result<(), EncodeError>| result.err().map(|e| e.to_string());
+    let video = Kind::ALL.map(|kind| EncoderStatus {
+        name: kind.name(),
+        codec: Some(match kind {
+            Kind::Nvenc => VideoCodec::Nvenc,
+            Kind::Vaapi => VideoCodec::Vaapi,
+            Kind::X264 => VideoCodec::X264,
+        }),
+        problem: problem(super::init().and_then(|()| open::open(kind, &settings)).map(drop)),
+        required: kind == Kind::X264,
+    });
+    let audio =
+        EncoderStatus { name: "aac", codec: None, problem: problem(AacEncoder::open().map(drop)), required: true };
+    video.into_iter().chain([audio]).collect()
+}
