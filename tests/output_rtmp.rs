@@ -119,10 +119,11 @@ fn a_key_that_the_server_does_not_know_needs_attention_without_hammering() {
     let named = Receiver::start(Behaviour { keys: Some(vec![]), bad_key: words, ..Behaviour::default() });
     let reset = Receiver::start(Behaviour { keys: Some(vec![]), bad_key: BadKey::Reset, ..Behaviour::default() });
     let media = Media::at_kbps(600);
-    let players: Vec<_> = [nginx.guarded_url("bad-key"), close.url("bad-key"), named.url("bad-key"), reset.url("bad-key")]
-        .iter()
-        .map(|url| Player::start(output(url, options()), &media, 1.0))
-        .collect();
+    let players: Vec<_> =
+        [nginx.guarded_url("bad-key"), close.url("bad-key"), named.url("bad-key"), reset.url("bad-key")]
+            .iter()
+            .map(|url| Player::start(output(url, options()), &media, 1.0))
+            .collect();
     for (n, player) in players.iter().enumerate() {
         let status = player.wait(5 * SECOND, "gives up", |s| s.state == State::NeedsAttention);
         let words = status.last_error.expect("says why");
@@ -288,7 +289,8 @@ fn new_parameter_sets_go_on_in_the_connection_and_a_new_size_begins_another() {
     destination.stop(2 * SECOND);
     let connections = receiver.connections();
     assert_eq!(connections.len(), 2);
-    let headers = |n: usize| connections[n].tags().iter().filter(|t| t.kind == flv::VIDEO && t.is_sequence_header()).count();
+    let headers =
+        |n: usize| connections[n].tags().iter().filter(|t| t.kind == flv::VIDEO && t.is_sequence_header()).count();
     assert_eq!((headers(0), headers(1)), (2, 1));
     assert!(connections[0].unpublished && connections[0].deleted);
     let width = flv::metadata(&connections[1].tags()).and_then(|m| m.get("width")?.number());
@@ -349,7 +351,9 @@ fn a_stream_key_appears_nowhere_whatever_fails() {
     assert!(out.status.success(), "{text}");
     assert!(!text.contains("canary_4711"), "{text}");
     // The search would be worthless if nothing had been said.
-    for words in ["Server error: no stream [key] here", "refuses the stream key", "is not trusted", "Connection refused"] {
+    for words in
+        ["Server error: no stream [key] here", "refuses the stream key", "is not trusted", "Connection refused"]
+    {
         assert!(text.contains(words), "{words} is missing in {text}");
     }
 }
