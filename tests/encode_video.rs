@@ -110,6 +110,26 @@ fn moving_and_still_stream_keeps_gop_rate_and_profile() {
 }
 
 #[test]
+fn noise_that_no_rate_would_suffice_for_keeps_the_rate() {
+    let s = settings(640, 360, 30, 1000);
+    let mut encoder = H264Encoder::open(s.clone()).unwrap();
+    let mut random = 1u32;
+    let packets: Vec<_> = (0..150)
+        .flat_map(|n| {
+            let mut frame = picture(640, 360, n);
+            let data = &mut std::sync::Arc::get_mut(&mut frame).unwrap().data;
+            for p in &mut data[..672 * 360] {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *p = p.wrapping_add((random >> 26) as u8);
+            }
+            encoder.encode(&frame, i64::from(n) * 3000, true, false).unwrap()
+        })
+        .collect();
+    assert_eq!(idrs(&packets), [0, 2 * TICKS, 4 * TICKS]);
+    assert_constant_rate(&packets, 30, 1000.0);
+}
+
+#[test]
 fn constrained_baseline_has_neither_cabac_nor_high_tools() {
     let s = VideoSettings { profile: Profile::ConstrainedBaseline, ..settings(640, 360, 25, 800) };
     let mut encoder = H264Encoder::open(s.clone()).unwrap();
@@ -120,7 +140,8 @@ fn constrained_baseline_has_neither_cabac_nor_high_tools() {
     assert_eq!((sps.profile, sps.constraints & 0xc0, sps.poc_type), (66, 0xc0, 2));
     assert_eq!((sps.width, sps.height), (640, 360), "cropped from 368 rows");
     let mut pps = Bits::new(nals(&extradata)[1]);
-    (pps.ue(), pps.ue());
+    pps.ue();
+    pps.ue();
     assert_eq!(pps.u(1), 0, "entropy_coding_mode_flag");
     assert_eq!(decode(&extradata, &packets).0, 60);
 }

@@ -238,7 +238,10 @@ mod tests {
     #[test]
     fn addresses_lose_all_after_the_application_even_when_the_key_is_unknown() {
         assert_eq!(scrub("rtmp://h:1935/app/never-told: I/O error"), "rtmp://h:1935/app/[key] I/O error");
-        assert_eq!(scrub("a RTMPS://u:pw@h/app?x=1/key b rtmp://h2/live c"), "a RTMPS://h/app/[key] b rtmp://h2/live c");
+        assert_eq!(
+            scrub("a RTMPS://u:pw@h/app?x=1/key b rtmp://h2/live c"),
+            "a RTMPS://h/app/[key] b rtmp://h2/live c"
+        );
         assert_eq!(scrub("[rtmp @ 0x1] rtmpe://h/a/b"), "[rtmp @ 0x1] rtmpe://h/a/[key]");
         assert_eq!(scrub("rtmp"), "rtmp");
         assert_eq!(scrub("ünïcode rtmp://hö/ä/ß ü"), "ünïcode rtmp://hö/ä/[key] ü");

@@ -7,11 +7,18 @@
 //! | [`key`] | stream keys and RTMP targets, which cannot print their secrets |
 //! | [`log`] | FFmpeg's log lines into `tracing`, without secrets |
 //! | [`rtmp`] | RTMP and RTMPS |
+//! | [`mux`] | packets into fragmented MP4, in memory |
+//! | [`file`] | recording |
+//! | [`preview`] | fragments for browsers |
 
 pub mod backoff;
+pub mod file;
 pub mod key;
 pub mod log;
+pub mod mux;
+pub mod preview;
 pub mod queue;
+mod rate;
 pub mod rtmp;
 
 use crate::encode::{EncodedPacket, StreamInfo};

@@ -200,13 +200,8 @@ pub struct QueueStats {
 impl SharedQueue {
     #[must_use]
     pub fn new(capacity: Duration) -> Self {
-        let inner = Inner {
-            queue: PacketQueue::new(capacity),
-            info: None,
-            closed: false,
-            refusing: false,
-            last_drop: None,
-        };
+        let inner =
+            Inner { queue: PacketQueue::new(capacity), info: None, closed: false, refusing: false, last_drop: None };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
     }
 

@@ -193,7 +193,9 @@ pub fn sps(nal: &[u8]) -> Sps {
     b.u(1);
     if b.u(1) == 1 {
         b.u(1);
-        (b.ue(), b.ue(), b.ue(), b.ue());
+        for _ in 0..4 {
+            b.ue();
+        }
         s.reorder = b.ue();
     }
     s

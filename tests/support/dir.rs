@@ -7,7 +7,8 @@ pub struct TempDir(PathBuf);
 
 impl TempDir {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("agentcast-{name}-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+        let path =
+            std::env::temp_dir().join(format!("agentcast-{name}-{}-{:08x}", std::process::id(), fastrand::u32(..)));
         std::fs::create_dir_all(&path).expect("the temporary folder can be made");
         Self(path)
     }

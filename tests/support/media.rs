@@ -96,7 +96,9 @@ fn encode(width: u32, height: u32, more: &mut [(&str, &str)]) -> Media {
 
 fn extradata(context: *const ffi::AVCodecContext) -> Bytes {
     // SAFETY: the encoder is open; extradata and its size belong together.
-    unsafe { Bytes::copy_from_slice(std::slice::from_raw_parts((*context).extradata, (*context).extradata_size as usize)) }
+    unsafe {
+        Bytes::copy_from_slice(std::slice::from_raw_parts((*context).extradata, (*context).extradata_size as usize))
+    }
 }
 
 fn encode_video(width: u32, height: u32, more: &[(&str, &str)]) -> (Vec<Packet>, Bytes) {

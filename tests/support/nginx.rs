@@ -176,7 +176,10 @@ fn make_certificates(dir: &Path) {
         assert!(out.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&out.stderr));
     };
     let write = |name: &str, text: &str| fs::write(dir.join(name), text).expect("the temporary folder is ours");
-    write("req.cnf", "[req]\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\nsubjectKeyIdentifier=hash\n");
+    write(
+        "req.cnf",
+        "[req]\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\nsubjectKeyIdentifier=hash\n",
+    );
     let new = "-config req.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(&format!("req -x509 {new} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-authority"));
     for (name, host) in [("localhost", "DNS:localhost,IP:127.0.0.1"), ("elsewhere", "DNS:elsewhere.example")] {

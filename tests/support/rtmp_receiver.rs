@@ -321,7 +321,8 @@ impl Peer {
     fn message(&mut self, kind: u8, time: u32, mut body: Vec<u8>) -> Result<(), End> {
         match kind {
             1 => {
-                let bytes = body.get(..4).and_then(|b| b.try_into().ok()).ok_or(End::Fault("short chunk size".into()))?;
+                let bytes =
+                    body.get(..4).and_then(|b| b.try_into().ok()).ok_or(End::Fault("short chunk size".into()))?;
                 self.chunk_size = (u32::from_be_bytes(bytes) as usize).clamp(1, 1 << 24);
             }
             20 => {

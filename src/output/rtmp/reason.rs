@@ -32,7 +32,9 @@ pub enum RtmpError {
     AppRefused { address: String, words: Option<String> },
     #[error("{address} refuses the stream key{}; check the key, and whether it was reset", said(.words))]
     KeyRefused { address: String, words: Option<String> },
-    #[error("another connection to {address} already publishes with this key; stop the other program, or wait until the server lets go of it")]
+    #[error(
+        "another connection to {address} already publishes with this key; stop the other program, or wait until the server lets go of it"
+    )]
     Busy { address: String },
     #[error("{address} broke off the connection")]
     Closed { address: String },
@@ -198,17 +200,26 @@ mod tests {
         let h = || "h.example".to_owned();
         let io = -libc::EIO;
         let cases = [
-            (opening(io, Stage::Resolving, &["Failed to resolve hostname h.example: x"]), RtmpError::Resolve { host: h() }),
+            (
+                opening(io, Stage::Resolving, &["Failed to resolve hostname h.example: x"]),
+                RtmpError::Resolve { host: h() },
+            ),
             (opening(-libc::ECONNREFUSED, Stage::Connecting, &[]), RtmpError::Refused { address: a() }),
             (opening(-libc::EHOSTUNREACH, Stage::Connecting, &[]), RtmpError::Unreachable { address: a() }),
-            (opening(io, Stage::Connected, &["Peer certificate failed verification"]), RtmpError::TlsUntrusted { host: h() }),
+            (
+                opening(io, Stage::Connected, &["Peer certificate failed verification"]),
+                RtmpError::TlsUntrusted { host: h() },
+            ),
             (
                 opening(io, Stage::Connected, &["The certificate's owner does not match hostname h.example"]),
                 RtmpError::TlsWrongHost { host: h() },
             ),
             (opening(io, Stage::Connected, &[]), RtmpError::TlsFailed { address: a() }),
             (opening(io, Stage::Handshake, &[]), RtmpError::NotRtmp { address: a() }),
-            (opening(-1, Stage::Publish, &["[rtmp @ 0x1] Server error: Already publishing"]), RtmpError::Busy { address: a() }),
+            (
+                opening(-1, Stage::Publish, &["[rtmp @ 0x1] Server error: Already publishing"]),
+                RtmpError::Busy { address: a() },
+            ),
             (
                 opening(-1, Stage::Publish, &["[rtmp @ 0x1] Server error: Invalid\u{7} key"]),
                 RtmpError::KeyRefused { address: a(), words: Some("Invalid key".into()) },
@@ -245,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_write_that_ran_out_of_time_is_a_stall() {
-        let stalled = classify(Evidence { timed_out: true, ..evidence(Doing::Writing, ffi::AVERROR_EXIT, Stage::Publish, &[]) });
+        let stalled =
+            classify(Evidence { timed_out: true, ..evidence(Doing::Writing, ffi::AVERROR_EXIT, Stage::Publish, &[]) });
         assert!(matches!(stalled.error, RtmpError::Stalled { .. }) && !stalled.is_refusal());
     }
 }

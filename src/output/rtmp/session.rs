@@ -298,11 +298,8 @@ impl Session {
             p.size = i32::try_from(packet.data.len()).unwrap_or(0);
             if self.new_extradata && packet.track == Track::Video && packet.key {
                 let data = &self.info.video_extradata;
-                let side = ffi::av_packet_new_side_data(
-                    p,
-                    ffi::AVPacketSideDataType::AV_PKT_DATA_NEW_EXTRADATA,
-                    data.len(),
-                );
+                let side =
+                    ffi::av_packet_new_side_data(p, ffi::AVPacketSideDataType::AV_PKT_DATA_NEW_EXTRADATA, data.len());
                 if !side.is_null() {
                     ptr::copy_nonoverlapping(data.as_ptr(), side, data.len());
                     self.new_extradata = false;

@@ -40,7 +40,10 @@ impl Trust {
         };
         let (path, mut file) = temporary_file().map_err(|e| bad(&e))?;
         let trust = Self { path, temporary: true };
-        file.write_all(&system).and_then(|()| file.write_all(b"\n")).and_then(|()| file.write_all(&pem)).map_err(|e| bad(&e))?;
+        file.write_all(&system)
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.write_all(&pem))
+            .map_err(|e| bad(&e))?;
         Ok(trust)
     }
 
@@ -73,7 +76,8 @@ fn system_bundle(from_environment: Option<OsString>) -> Option<PathBuf> {
 /// A new file that only we can read, so that nobody slips an authority in between writing and use.
 fn temporary_file() -> std::io::Result<(PathBuf, File)> {
     loop {
-        let path = std::env::temp_dir().join(format!("agentcast-ca-{}-{:016x}.pem", std::process::id(), fastrand::u64(..)));
+        let path =
+            std::env::temp_dir().join(format!("agentcast-ca-{}-{:016x}.pem", std::process::id(), fastrand::u64(..)));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => return Ok((path, file)),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
