@@ -169,8 +169,7 @@ impl RtmpTarget {
     /// For [`super::Status`]: `rtmps live.example.com`.
     #[must_use]
     pub fn name(&self) -> String {
-        let host = self.host_and_port();
-        format!("{} {host}", self.scheme())
+        format!("{} {}", self.scheme(), self.host_and_port())
     }
 
     fn scheme(&self) -> &'static str {
@@ -179,18 +178,26 @@ impl RtmpTarget {
 
     /// The host in brackets where needed, with the port when the address named one.
     fn host_and_port(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = self.bracketed();
         match self.port {
             Some(port) => format!("{host}:{port}"),
             None => host,
         }
     }
 
+    /// Host and port for error words: `live.example.com:443`.
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.bracketed(), self.port())
+    }
+
+    fn bracketed(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+
     /// What libavformat connects to. Application and key travel as options, so no log line of its can name them.
     pub(super) fn connect_url(&self) -> SecretString {
         let user = self.user.as_ref().map(|u| format!("{}@", u.expose_secret())).unwrap_or_default();
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        SecretString::from(format!("{}://{user}{host}:{}/", self.scheme(), self.port()))
+        SecretString::from(format!("{}://{user}{}/", self.scheme(), self.address()))
     }
 
     /// The `tcUrl` of the connect command: the address as the platform wrote it, without the key.

@@ -10,8 +10,10 @@
 //!   the IDR is left out, so both tracks begin within one audio frame of each other.
 //! * The socket's send buffer is small ([`RtmpOptions::send_buffer`]), so that a peer that stops reading is noticed: the
 //!   kernel would otherwise take seconds of media in before a write blocks.
+//! * [`Status::last_error`] stays until a new connection has lived for [`RtmpOptions::refusal_window`].
 //! * A refused key stops the destination ([`State::NeedsAttention`]): platforms lock accounts that hammer them. All other
-//!   failures are retried for ever, with growing pauses.
+//!   failures are retried for ever, with growing pauses, and so is a key that has worked before and is turned away without
+//!   words.
 
 mod interleave;
 mod probe;
@@ -53,8 +55,8 @@ pub struct RtmpOptions {
     pub refusals: u32,
     /// A connection that the server closes without words sooner than this after `publish` counts as a refusal.
     pub refusal_window: Duration,
-    /// A key that has worked is not taken to be refused until this long after it last did: the server may still hold the
-    /// broken connection and turn the new one away.
+    /// A key that has worked is not taken to be refused until this long after it last did, and only when the server says
+    /// so in words: it may still hold the broken connection and turn the new one away.
     pub proven_key_grace: Duration,
     /// Certificates (PEM) trusted beside the system's.
     pub ca_file: Option<PathBuf>,
@@ -283,6 +285,7 @@ impl Worker {
         let Some(info) = self.shared.queue.info() else { return Ok(Ended::Stopped) };
         let trust = if self.target.tls() { Some(Trust::load(self.options.ca_file.as_deref())?) } else { None };
         let mut session = Session::open(&self.target, &self.options, &info, trust.as_ref(), &self.shared.deadline)?;
+        drop(trust);
         let live_since = Instant::now();
         {
             let mut life = self.shared.life();
@@ -341,8 +344,11 @@ impl Worker {
             return false;
         }
         self.refusals += 1;
-        let lingering = self.proven.is_some_and(|at| at.elapsed() < self.options.proven_key_grace);
-        self.refusals >= self.options.refusals && !lingering
+        // A key that has worked is good until the server says otherwise, and for a while even then: it may still hold
+        // the broken connection.
+        let still_good =
+            self.proven.is_some_and(|at| !failure.has_words() || at.elapsed() < self.options.proven_key_grace);
+        self.refusals >= self.options.refusals && !still_good
     }
 
     /// Waits for a person, without touching the network.

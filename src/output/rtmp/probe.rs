@@ -55,7 +55,7 @@ type Said<'a> = &'a mut dyn FnMut(&'static str, CheckLevel, String);
 
 fn steps(target: &RtmpTarget, options: &RtmpOptions, say: Said<'_>) -> Result<(), (&'static str, RtmpError)> {
     let (host, port) = (target.host().to_owned(), target.port());
-    let address = format!("{host}:{port}");
+    let address = target.address();
     let addresses = resolve(&host, port).ok_or(("DNS", RtmpError::Resolve { host: host.clone() }))?;
     say("DNS", CheckLevel::Ok, format!("{host} is {}", addresses[0].ip()));
 

@@ -103,6 +103,11 @@ impl Failure {
         }
     }
 
+    /// The server gave a reason.
+    pub fn has_words(&self) -> bool {
+        !matches!(self.error, RtmpError::Closed { .. })
+    }
+
     /// The words for a destination that gave up.
     pub fn refused_words(&self) -> String {
         let error = match &self.error {

@@ -129,7 +129,7 @@ impl Session {
             last: [None; 2],
             tls: target.tls(),
             host: target.host().to_owned(),
-            address: format!("{}:{}", target.host(), target.port()),
+            address: target.address(),
         };
         session.create()?;
         session.connect(target, options, trust)?;
@@ -386,7 +386,7 @@ pub(super) fn io_stream(
 ) -> Result<IoStream, Failure> {
     log::begin_capture();
     deadline.arm(OPENING, time);
-    let address = format!("{}:{}", target.host(), target.port());
+    let address = target.address();
     let failure = |code| {
         classify(Evidence {
             doing: Doing::Opening,
@@ -398,8 +398,7 @@ pub(super) fn io_stream(
             captured: log::captured(),
         })
     };
-    let bracketed = if target.host().contains(':') { format!("[{}]", target.host()) } else { target.host().to_owned() };
-    let url = CString::new(format!("tls://{bracketed}:{}", target.port())).map_err(|_| failure(-libc::EINVAL))?;
+    let url = CString::new(format!("tls://{address}")).map_err(|_| failure(-libc::EINVAL))?;
     let mut settings = Dictionary::new();
     trust.apply(&mut settings);
     let mut io = ptr::null_mut();
