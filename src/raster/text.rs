@@ -396,28 +396,206 @@ mod tests {
         }
     }
 
+    fn shown(text: &str, line: &Line) -> String {
+        line.clusters.iter().filter_map(|c| text[*c as usize..].chars().next()).collect()
+    }
+
     #[test]
-    fn smoke() {
+    fn capitals_are_as_high_as_the_styles_say() {
+        let set = FontSet::embedded();
+        if set.missing().iter().any(|f| !f.starts_with("Noto")) {
+            return; // Built without the design's fonts: others stand in, with other heights.
+        }
+        let mut t = Typesetter::new(set);
+        for (family, weight) in [
+            (Family::Display, 600),
+            (Family::Display, 700),
+            (Family::Text, 400),
+            (Family::Text, 600),
+            (Family::Mono, 500),
+        ] {
+            let style = TextStyle { family, weight, size: 1000.0, ..NAME };
+            let ink = t.line("H", &style, "").ink;
+            assert!((f32::from(-ink.y0 as i16) - style.cap_height()).abs() <= 1.0, "{family:?}: {ink:?}");
+            assert!(ink.y1.abs() <= 1);
+        }
+    }
+
+    #[test]
+    fn words_read_from_right_to_left_whatever_their_faces() {
         let mut t = setter();
-        for text in ["Hello", "שלום!", "שלום😀!", "日本語", "ab(שלום)cd", "مرحبا…", "👨‍👩‍👧‍👦"]
-        {
-            let l = t.line(text, &NAME, "");
-            eprintln!(
-                "{text}: {} {:?} rtl {} {:?}",
-                l.width,
-                l.ink,
-                l.rtl,
-                l.clusters.iter().map(|c| text[*c as usize..].chars().next()).collect::<Vec<_>>()
-            );
+        for (text, left_to_right) in [
+            ("שלום!", "!םולש"),
+            ("שלום😀!", "!😀םולש"),
+            ("שלום日本!", "!日本םולש"),
+            ("ab(שלום)cd", "ab(םולש)cd"),
+            ("שלום 12", "12םולש"),
+        ] {
+            let line = t.line(text, &NAME, "");
+            assert_eq!(shown(text, &line), left_to_right);
+            assert_eq!(line.rtl, !text.starts_with('a'));
         }
-        let (i, l) = t.fit("The Grandmaster of Köln", &[NAME], 120.0, "");
-        eprintln!("{i} {} {}", l.width, l.cut);
-        let text = "I could take the knight, but then the queen hangs. So: Nf3, 40 % sure. Donaudampfschifffahrtsgesellschaftskapitän\nשלום לכולם ומה שלומכם היום";
-        let q = std::time::Instant::now();
-        let p = t.paragraph(text, &THOUGHT, 300.0, "");
-        eprintln!("{:?}", q.elapsed());
-        for l in &p.lines {
-            eprintln!("{:?} {} {}", &text[l.range.clone()], l.line.width, l.line.rtl);
+    }
+
+    #[test]
+    fn an_isolated_name_leaves_the_sentence_in_order() {
+        let mut t = setter();
+        let text = format!("{} 3 : 2 {}", isolate("שלום"), isolate("Bob"));
+        let plain = format!("A{text}");
+        assert_eq!(shown(&plain, &t.line(&plain, &NAME, "")), "Aםולש3:2Bob");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_goes_down_the_ladder_then_gets_an_ellipsis() {
+        let mut t = setter();
+        let ladder = [TextStyle { size: 60.0, ..NAME }, TextStyle { size: 45.0, ..NAME }, NAME];
+        let name = "The Grandmaster of Köln";
+        let widths = ladder.map(|s| t.line(name, &s, "").width);
+        assert_eq!(t.fit(name, &ladder, widths[0], "").0, 0);
+        assert_eq!(t.fit(name, &ladder, widths[0] - 1.0, "").0, 1);
+        let (step, line) = t.fit(name, &ladder, widths[2], "");
+        assert_eq!((step, line.cut), (2, false));
+        let (step, line) = t.fit(name, &ladder, widths[2] - 1.0, "");
+        assert_eq!((step, line.cut), (2, true));
+        assert!(line.width <= widths[2] - 1.0);
+        // As long as can be: with one more letter it would not fit.
+        let kept = line.clusters.iter().max().map_or(0, |c| *c as usize);
+        assert!(kept >= "The Grandmaster of K".len(), "{kept}");
+        let (_, line) = t.fit(name, &ladder, 3.0, "");
+        assert!(line.glyphs.is_empty() && line.cut);
+    }
+
+    #[test]
+    fn the_ellipsis_stands_at_the_logical_end() {
+        let mut t = setter();
+        let name = "دوري الشطرنج العربي الكبير";
+        let (_, line) = t.fit(name, &[NAME], 150.0, "");
+        assert!(line.cut && line.rtl);
+        assert_eq!(line.clusters[0], *line.clusters.iter().max().unwrap(), "leftmost");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_not_at_no_break_spaces() {
+        let mut t = setter();
+        let text = "about 62\u{A0}% sure";
+        let width = t.line("about 62 ", &THOUGHT, "").width;
+        let p = t.paragraph(text, &THOUGHT, width, "");
+        let lines: Vec<_> = p.lines.iter().map(|l| &text[l.range.clone()]).collect();
+        assert_eq!(lines, ["about", "62\u{A0}%", "sure"]);
+    }
+
+    #[test]
+    fn long_words_break_between_graphemes() {
+        let mut t = setter();
+        let text = "So Donaudampfschifffahrtsgesellschaft\n\n👨‍👩‍👧‍👦👨‍👩‍👧‍👦👨‍👩‍👧‍👦👨‍👩‍👧‍👦";
+        let p = t.paragraph(text, &THOUGHT, 100.0, "");
+        let lines: Vec<_> = p.lines.iter().map(|l| &text[l.range.clone()]).collect();
+        assert_eq!(lines[0], "So");
+        assert_eq!(lines.concat(), text.replace([' ', '\n'], ""));
+        assert!(lines.contains(&""), "the empty line stays");
+        assert!(p.lines.iter().all(|l| l.line.width <= 100.0));
+    }
+
+    #[test]
+    fn clusters_count_from_the_beginning_of_the_text() {
+        let mut t = setter();
+        let text = "One sentence. Another one\nand a new line";
+        let p = t.paragraph(text, &THOUGHT, 200.0, "");
+        let mut all: Vec<u32> = p.lines.iter().flat_map(|l| l.line.clusters.iter().copied()).collect();
+        assert!(all.is_sorted());
+        all.dedup();
+        let letters = text.char_indices().filter(|(_, c)| !c.is_whitespace()).map(|(i, _)| i as u32);
+        assert_eq!(all, letters.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn tracking_and_upper_case_make_labels() {
+        let mut t = setter();
+        let label = TextStyle { tracking: 0.1, upper: true, ..NAME };
+        let (plain, wide) = (t.line("TURN", &NAME, "").width, t.line("turn", &label, "").width);
+        assert!((wide - plain - 3.0 * 3.6).abs() < 1.5, "three gaps of 3.6 px: {plain} {wide}");
+        // ß becomes two letters, and both point at it.
+        assert_eq!(t.line("aßb", &label, "").clusters.as_ref(), [0, 1, 1, 3]);
+    }
+
+    #[test]
+    fn cjk_forms_follow_the_language() {
+        let mut t = setter();
+        if FontSet::system(&SYSTEM_DIRS).missing().iter().any(|f| f.contains("CJK")) {
+            return; // No CJK face on this machine.
         }
+        let mut key = |lang: &str| t.line("骨", &NAME, lang).glyphs[0].key;
+        assert_ne!(key("ja").font_id, key("zh-CN").font_id);
+        assert_ne!(key("zh-TW").font_id, key("zh-CN").font_id);
+        assert_eq!(key("").font_id, key("ja").font_id);
+        assert_eq!(key("").font_size_bits, (36.0f32 * 0.92).to_bits());
+    }
+
+    #[test]
+    fn without_any_font_text_is_empty_and_nothing_breaks() {
+        let mut t = Typesetter::new(FontSet::default());
+        assert!(t.line("Hello", &NAME, "").glyphs.is_empty());
+        assert!(t.fit("Hello", &[NAME], 10.0, "").1.glyphs.is_empty());
+        assert_eq!(t.paragraph("a\nb", &NAME, 10.0, "").lines.len(), 2);
+    }
+
+    #[test]
+    fn a_missing_own_face_is_stood_in_for_and_reported() {
+        let set = FontSet::default().with_noto(&SYSTEM_DIRS);
+        assert!(set.missing().contains(&"Barlow Condensed"));
+        let any = set.report().iter().any(|s| s.found.is_some() && s.family == "Noto Sans");
+        let mut t = Typesetter::new(set);
+        if any {
+            assert_eq!(t.line("Hello", &NAME, "").glyphs.len(), 5);
+        }
+    }
+
+    #[test]
+    fn unreadable_font_files_do_no_harm() {
+        let dir = std::env::temp_dir().join(format!("agentcast-fonts-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for name in ["NotoSans-Regular.ttf", "NotoSansArabic-Bold.ttf", "NotoSansCJK-Bold.ttc", "NotoColorEmoji.ttf"] {
+            std::fs::write(dir.join(name), b"not a font").unwrap();
+        }
+        for set in [FontSet::system(&[&dir]), FontSet::default().with_noto(&[&dir])] {
+            let mut t = Typesetter::new(set);
+            t.line("Hi Жук مرحبا 日本 😀", &NAME, "ja");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn absurd_styles_and_texts_are_survived() {
+        let mut t = setter();
+        for size in [f32::NAN, -5.0, 0.0, 1e9] {
+            for weight in [0, 300, 1000] {
+                let style = TextStyle { size, weight, tracking: f32::INFINITY, ..NAME };
+                t.line("Wx😀", &style, "");
+                t.paragraph("Wx😀 a", &style, f32::NAN, "");
+                t.fit("Wx😀 a", &[style], f32::NAN, "");
+            }
+        }
+        let long = "🇺".repeat(5000);
+        assert!(t.fit(&long, &[NAME], 200.0, "").1.cut);
+        assert!(t.line(&long, &NAME, "").clusters.iter().all(|c| (*c as usize) < MAX_LINE_BYTES));
+        assert!(t.fit("x", &[], 200.0, "").1.glyphs.is_empty());
+    }
+
+    #[test]
+    fn caches_hold_what_they_promise() {
+        let mut t = setter();
+        let first = t.line("the same", &NAME, "");
+        assert!(Arc::ptr_eq(&first, &t.line("the same", &NAME, "")));
+        for i in 0..40_000 {
+            let line = Line { width: i as f32, ..Line::empty() };
+            t.keep_line(i, "name", "", &[NAME], None, (0, Arc::new(line)));
+        }
+        assert!(t.lines.cost() <= LINES_BOUND);
+    }
+
+    #[test]
+    fn a_typesetter_can_move_to_another_thread() {
+        fn send<T: Send>() {}
+        send::<Typesetter>();
     }
 }

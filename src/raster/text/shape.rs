@@ -305,7 +305,7 @@ impl Shaped {
     pub fn split_overlong(self, text: &str, base: usize, width: f32) -> Shaped {
         let mut out = Vec::with_capacity(self.words.len());
         for group in self.words.chunk_by(|_, next| !next.breaks) {
-            let ink = group.iter().rposition(|w| w.kind == Kind::Text).map_or(0, |i| i + 1);
+            let ink = group.iter().rposition(|w| w.kind != Kind::Space).map_or(0, |i| i + 1);
             if group[..ink].iter().map(|w| w.width).sum::<f32>() <= width {
                 out.extend_from_slice(group);
                 continue;
@@ -325,7 +325,7 @@ impl Shaped {
                     let wide: f32 = word.cells.iter().filter(|c| mine(c)).map(|c| c.advance).sum();
                     let begins = word.cells.iter().any(|c| c.start == from);
                     let started = !piece.cells.is_empty() || used > 0.0;
-                    if begins && started && used + wide > width && word.kind == Kind::Text {
+                    if begins && started && used + wide > width && word.kind != Kind::Space {
                         let breaks = piece.breaks;
                         let range = from..word.range.end;
                         let next = Word { range, breaks: true, width: 0.0, cells: Vec::new(), ..word.clone() };
