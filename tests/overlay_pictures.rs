@@ -3,6 +3,7 @@
 mod support;
 
 use agentcast::draw::Size;
+use agentcast::game::Ground;
 use agentcast::overlay::{Badge, Composer, OnAir, Theme};
 use support::{cpu, matches};
 
@@ -23,4 +24,10 @@ fn pictures_are_drawn() {
     dump("chess", "arena", Size::FULL_HD, matches::chess(), 100);
     dump("chess-720", "arena", Size::HD, matches::chess(), 100);
     dump("chess-paper", "paper", Size::FULL_HD, matches::chess(), 100);
+    dump("snakes", "arena", Size::FULL_HD, matches::snakes(false), 100);
+    dump("connect-four", "arena", Size::FULL_HD, matches::tokens(Ground::Holes, 7, 6), 100);
+    dump("go", "paper", Size::FULL_HD, matches::tokens(Ground::Lines, 19, 19), 100);
+    dump("field-720", "arena", Size::HD, matches::tokens(Ground::Field, 8, 8), 100);
+    dump("texts", "arena", Size::FULL_HD, matches::texts(), 100);
+    dump("scores", "arena", Size::FULL_HD, matches::duel("Quiz"), 100);
 }

@@ -170,3 +170,76 @@ pub fn chess() -> MatchState {
     ]);
     state
 }
+
+/// Two sides of any game.
+pub fn duel(id: &str) -> MatchState {
+    let mut state = MatchState { match_id: id.into(), started: true, ts: 1_000_000, ..MatchState::default() };
+    state.board.title = "Agent Open 2026".into();
+    state.board.game.name = id.into();
+    state.board.phase = Phase { turn: 42, active: ["a".to_owned()].into(), ..Phase::default() };
+    let mut a = side(0, "Ouroboros Prime", "claude-sonnet-4.5", "jkbx", "snake");
+    let mut b = side(1, "砂時計の騎士 弐", "qwen3-235b", "hoshino", "robot");
+    (a.score, b.score) = (Some(3.0), Some(2.5));
+    state.board.sides = [("a".to_owned(), a), ("b".to_owned(), b)].into();
+    state.thoughts = [(
+        "a".to_owned(),
+        thought("t", "Food at i6 is two moves off. Taking it cuts B off from the right wall as well.", true),
+    )]
+    .into();
+    state
+}
+
+pub fn snakes(dead: bool) -> MatchState {
+    let mut state = duel("Snakes");
+    let body = |id: &str, cells: &[[u16; 2]]| GridBody {
+        id: id.into(),
+        side: Some(id.into()),
+        cells: cells.to_vec(),
+        ..GridBody::default()
+    };
+    let mut grid_ = Grid { cols: 11, rows: 11, ..Grid::default() };
+    for (x, y) in [(2, 1), (8, 5), (4, 9)] {
+        let picture = Some(PictureRef("symbol:grid/food".into()));
+        grid_.cells.push(Cell { x, y, picture, ..Cell::default() });
+    }
+    for x in 0..11 {
+        grid_.cells.push(Cell { x, y: 10, paint: Some(Paint::Hazard), ..Cell::default() });
+    }
+    let long = [[7, 4], [6, 4], [5, 4], [5, 5], [5, 6], [4, 6], [3, 6], [3, 7], [3, 8], [2, 8], [1, 8], [1, 8]];
+    grid_.bodies = vec![body("a", &long), body("b", &[[2, 2], [2, 3], [1, 3], [1, 4], [1, 5], [0, 5], [0, 6]])];
+    grid_.bodies[1].dead = dead;
+    if dead && let Some(b) = state.board.sides.get_mut("b") {
+        b.status = SideStatus::Eliminated;
+    }
+    state.board.zones = [("board".to_owned(), grid(grid_))].into();
+    state
+}
+
+pub fn tokens(ground: Ground, cols: u16, rows: u16) -> MatchState {
+    let mut state = duel("Tokens");
+    let mut g = Grid { cols, rows, ground, ..Grid::default() };
+    for (i, (x, y)) in [(3, 5), (2, 5), (3, 4), (4, 5), (5, 5), (4, 4), (2, 4)].into_iter().enumerate() {
+        let side = Some(["a", "b"][i % 2].to_owned());
+        g.cells.push(Cell { x, y, side, id: format!("t{i}"), ..Cell::default() });
+    }
+    g.cells.push(Cell { x: 2, y: 4, paint: Some(Paint::Last), ..Cell::default() });
+    state.board.zones = [("board".to_owned(), grid(g))].into();
+    state
+}
+
+pub fn texts() -> MatchState {
+    let mut state = duel("Debate");
+    let text = "Resolved: a program may be proud of its work.\nOpening of the proposition.\n\nPride is a report about the \
+                self that guides what is done next. If such a report changes behaviour in the way pride changes ours, then \
+                the word has earned its place.";
+    let zone = |text: &str, mono: bool| Zone {
+        content: ZoneContent::Text(TextZone { text: text.into(), mono }),
+        owner: None,
+        label: if mono { "Log".into() } else { "Motion".into() },
+        order: i32::from(mono),
+        vis: None,
+    };
+    state.board.zones =
+        [("a".to_owned(), zone(text, false)), ("b".to_owned(), zone("> look\nA dark room.\n> take lamp", true))].into();
+    state
+}

@@ -325,7 +325,12 @@ impl Presentation {
             if before.cells != grid.cells {
                 self.advance_cells(id, &before.cells, &grid.cells, at);
             }
-            for body in before.bodies.iter().filter(|b| !b.id.is_empty()) {
+            // A body that left with its side fell; one that left otherwise may only be out of this view's sight.
+            let out = |body: &GridBody| {
+                let side = body.side.as_ref().and_then(|s| next.board.sides.get(s));
+                !body.id.is_empty() && side.is_some_and(|s| s.status == SideStatus::Eliminated)
+            };
+            for body in before.bodies.iter().filter(|b| out(b)) {
                 if !grid.bodies.iter().any(|b| b.id == body.id) {
                     let entry =
                         self.fallen.entry((id.clone(), body.id.clone())).or_insert(Fallen { body: None, start: at });

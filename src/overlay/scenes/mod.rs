@@ -42,6 +42,8 @@ pub struct Player {
     pub avatar: Option<PictureRef>,
     pub role: String,
     pub blurb: String,
+    /// A clock stands beside the name.
+    pub clock: bool,
     /// Changes when the avatar's picture arrives in the bank.
     picture: Option<ImageKey>,
 }
@@ -59,6 +61,7 @@ impl Player {
             avatar: side.avatar.clone(),
             role: side.role.clone(),
             blurb: side.blurb.clone(),
+            clock: side.clock.is_some(),
             picture,
         }
     }

@@ -192,23 +192,26 @@ impl Board {
             let fill = match (paint, self.ground) {
                 (Paint::Last, Ground::Checker) if Board::dark(cell.x, cell.y) => c.last_dark,
                 (Paint::Last, Ground::Checker | Ground::Lines) => c.last_light,
-                (Paint::Last, _) => c.raised,
+                (Paint::Last, _) => c.last_dark,
                 (Paint::Alert, _) => c.bad,
                 (Paint::Hazard, _) => c.hazard,
                 (Paint::Accent, _) => c.accent,
                 (Paint::Side, _) => side.map_or(c.raised, |s| p.theme.seat(s).tint),
                 (Paint::Wall, _) => c.line,
             };
-            if self.ground == Ground::Holes {
+            let (x, y) = (r.x + self.cell / 2.0, r.y + self.cell / 2.0);
+            match self.ground {
                 // The slab stays; the hole's rim is lit.
-                let (x, y) = (r.x + self.cell / 2.0, r.y + self.cell / 2.0);
-                let rim = if paint == Paint::Last { c.hi } else { fill };
-                let inset = c.inset;
-                p.circle(x, y, self.cell * 0.47, rim);
-                p.circle(x, y, self.cell * 0.41, inset);
-            } else {
-                p.fill(r, fill);
-                self.labels(p, cell.x, cell.y);
+                Ground::Holes => {
+                    p.circle(x, y, self.cell * 0.47, if paint == Paint::Last { c.hi } else { fill });
+                    p.circle(x, y, self.cell * 0.41, c.inset);
+                }
+                // A ring around the stone.
+                Ground::Lines => p.circle(x, y, self.cell * 0.5, if paint == Paint::Last { c.bad } else { fill }),
+                Ground::Checker | Ground::Field => {
+                    p.fill(r, fill);
+                    self.labels(p, cell.x, cell.y);
+                }
             }
         }
     }
@@ -235,7 +238,7 @@ impl Board {
             (None, Tone::Light) => (c.piece_white, c.piece_white_line, c.piece_white_line),
             (None, Tone::Dark) => (c.piece_black, c.piece_black_line, c.piece_white),
         };
-        let radius = self.cell * if self.ground == Ground::Lines { 0.46 } else { 0.41 };
+        let radius = self.cell * if self.ground == Ground::Lines { 0.44 } else { 0.41 };
         if self.ground != Ground::Holes {
             p.circle(cx, cy, radius, rim);
         }

@@ -13,15 +13,13 @@ const Y: f32 = SCOREBUG.y;
 const H: f32 = SCOREBUG.h;
 /// What is cut from a slanted edge.
 const SLANT: f32 = 18.0;
-/// From this width on a number leaves the score box's style.
+/// A wider number gets a smaller style.
 const SCORE_W: f32 = 84.0;
 
-fn name_box(right: bool) -> Rect {
-    Rect::new(if right { 1392.0 } else { 216.0 }, Y + 6.0, 312.0, 51.0)
-}
-
-fn model_box(right: bool) -> Rect {
-    Rect::new(if right { 1392.0 } else { 216.0 }, Y + 54.0, 312.0, 36.0)
+/// Beside the avatar; without a clock as far as the score.
+fn words(player: &Player, right: bool, y: f32, h: f32) -> Rect {
+    let w = if player.clock { 312.0 } else { 510.0 };
+    Rect::new(if right { 1704.0 - w } else { 216.0 }, Y + y, w, h)
 }
 
 /// `model · @author`; too long: without the author.
@@ -48,8 +46,8 @@ pub fn base(p: &mut Painter, players: &[Player]) {
         p.avatar(avatar, player.seat, player.avatar.as_ref(), &player.name, 0.0);
         p.fill(Rect::new(if right { 1722.0 } else { 192.0 }, Y, 6.0, H), seat.fill);
         let align = if right { Align::Right } else { Align::Left };
-        p.fitted(name_box(right), &player.name, &[style.name, style.names], c.hi, align, &player.lang);
-        model_line(p, model_box(right), player, align);
+        p.fitted(words(player, right, 6.0, 51.0), &player.name, &[style.name, style.names], c.hi, align, &player.lang);
+        model_line(p, words(player, right, 54.0, 36.0), player, align);
     }
     p.poly(&[[864.0, Y], [1056.0, Y], [1074.0, Y + H], [846.0, Y + H]], c.hi);
 }
@@ -150,7 +148,7 @@ fn score(p: &mut Painter, m: Moment, player: &Player, right: bool) {
     let room = Rect::new(if right { 1068.0 } else { 756.0 }, Y, 96.0, H);
     let style = &p.theme.style;
     let text = grouped(score);
-    let narrow = p.measure(&text, style.score) <= SCORE_W;
-    let ladder = if narrow { [style.score, style.name] } else { [style.name, style.names.sized(30.0)] };
-    p.fitted(room, &text, &ladder, on, Align::Center, "");
+    // The box is slanted: its text is narrower than the box.
+    let fits = [style.score, style.namel, style.name].into_iter().find(|s| p.measure(&text, *s) <= SCORE_W);
+    p.text(room, &text, fits.unwrap_or(style.names.sized(30.0)), on, Align::Center);
 }

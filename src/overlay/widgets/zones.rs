@@ -102,7 +102,9 @@ impl Table {
             let Some(zone) = m.state().board.zones.get(&place.id) else { continue };
             match (&place.kind, &zone.content) {
                 (PlaceKind::Board(board), ZoneContent::Grid(grid)) => board.live(p, m, &place.id, grid),
-                (PlaceKind::Text, ZoneContent::Text(text)) => lines(p, place.inner().inset(24.0, 21.0), text),
+                (PlaceKind::Text, ZoneContent::Text(text)) => {
+                    lines(p, place.inner().inset(24.0, 21.0), text, self.places.len() == 1)
+                }
                 (PlaceKind::Picture { picture, pixelated, .. }, _) => {
                     p.picture(place.inner(), picture, &[], *pixelated);
                 }
@@ -193,8 +195,12 @@ fn split(area: Rect, n: usize) -> Vec<Rect> {
 }
 
 /// A text zone: its newest lines, or its first ones when it fits.
-fn lines(p: &mut Painter, r: Rect, zone: &TextZone) {
+fn lines(p: &mut Painter, r: Rect, zone: &TextZone, alone: bool) {
     let (style, hi) = (&p.theme.style, p.theme.color.hi);
-    let style = if zone.mono { style.mono } else { style.body };
+    let style = match (zone.mono, alone) {
+        (true, _) => style.mono,
+        (false, true) => style.thoughtl,
+        (false, false) => style.body,
+    };
     p.tail(r, &zone.text, style, hi);
 }
