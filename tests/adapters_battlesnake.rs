@@ -418,10 +418,10 @@ fn damaged_record_names_the_place() {
     let lines: Vec<&str> = DUEL.lines().collect();
     let with = |line: &str| [&lines[..10], &[line], &lines[11..]].concat().join("\n");
     for (line, place) in [
-        ("{\"Type\":\"frame\",\"Data\":", "line 11 column 24: "),
+        ("{\"Type\":\"frame\",\"Data\":", "line 11 column 23: "),
         ("nonsense", "line 11 column 2: "),
         ("{\"Type\":\"frame\",\"Data\":{\"Snakes\":[]}}", "line 11 column 36: missing field `turn`"),
-        ("{\"Type\":\"frame\",\"Data\":{\"Turn\":-1}}", "line 11 column 34: invalid value"),
+        ("{\"Type\":\"frame\",\"Data\":{\"Turn\":-1}}", "line 11 column 33: invalid value"),
     ] {
         let error = read(with(line).as_bytes(), None).unwrap_err().to_string();
         assert!(error.starts_with(place), "{error}");

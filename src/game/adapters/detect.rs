@@ -67,7 +67,10 @@ mod tests {
     #[test]
     fn detect_by_first_bytes_names_the_format() {
         let cases: [(&str, Option<Format>); 16] = [
-            (r#"{"id":"x","ruleset":{"name":"standard"},"map":"","timeout":1,"source":""}"#, Some(Format::BattlesnakeOutput)),
+            (
+                r#"{"id":"x","ruleset":{"name":"standard"},"map":"","timeout":1,"source":""}"#,
+                Some(Format::BattlesnakeOutput),
+            ),
             (r#"{"id":"x","ruleset":{"na"#, Some(Format::BattlesnakeOutput)),
             (r#"{"Type":"frame","Data":{"Turn":0}}"#, Some(Format::BattlesnakeEvents)),
             (r#"{"Type":"frame","Data":{"Tu"#, Some(Format::BattlesnakeEvents)),

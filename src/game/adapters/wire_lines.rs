@@ -17,7 +17,9 @@ pub(super) fn read(text: &str) -> Result<Record, RecordError> {
                 events.push(Timed { at, event });
             }
             // Only the last line has no line end.
-            Err(_) if breaks_off(line) && !events.is_empty() => truncated = Some(format!("line {} breaks off", index + 1)),
+            Err(_) if breaks_off(line) && !events.is_empty() => {
+                truncated = Some(format!("line {} breaks off", index + 1))
+            }
             Err(error) => return Err(malformed(format!("line {}", index + 1), error.to_string())),
         }
     }

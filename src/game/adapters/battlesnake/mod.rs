@@ -118,7 +118,8 @@ pub fn read_output(text: &str) -> Result<Record, RecordError> {
     let Some((first, header)) = numbered.next() else {
         return Err(malformed("line 1", "the file is empty: the CLI writes it when the game is over"));
     };
-    let header: OutputHeader = serde_json::from_str(header.trim_end()).map_err(|error| json_error(&error, first + 1))?;
+    let header: OutputHeader =
+        serde_json::from_str(header.trim_end()).map_err(|error| json_error(&error, first + 1))?;
     let skip = text.split_inclusive('\n').take(first + 1).map(str::len).sum();
     let mut lines = Lines::parse(text.get(skip..).unwrap_or_default(), OutputLine::from_json)?;
     lines.shift(first + 1);
@@ -140,8 +141,7 @@ pub fn read_output(text: &str) -> Result<Record, RecordError> {
                 };
                 at = i64::from(turn.turn) * TURN_MS;
                 let board = turn.board;
-                let frame =
-                    Frame { turn: turn.turn, snakes: board.snakes, food: board.food, hazards: board.hazards };
+                let frame = Frame { turn: turn.turn, snakes: board.snakes, food: board.food, hazards: board.hazards };
                 play.frame(frame).map_err(|problem| malformed(place(), problem))?
             }
             (OutputLine::Outcome(_), None) => return Err(malformed(place(), "a result before the first turn")),

@@ -168,7 +168,10 @@ impl Table for Connect {
     }
 
     fn facts(&self, _ep: &Episode) -> Vec<Fact> {
-        vec![fact("Board", format!("{} × {}", self.cols, self.rows)), fact("To win", format!("{} in a row", self.in_a_row))]
+        vec![
+            fact("Board", format!("{} × {}", self.cols, self.rows)),
+            fact("To win", format!("{} in a row", self.in_a_row)),
+        ]
     }
 }
 

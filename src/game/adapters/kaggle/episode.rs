@@ -130,7 +130,8 @@ impl Episode {
             _ if truncated.is_some() => None,
             _ => return Err(malformed("rewards", "rewards and statuses are missing")),
         };
-        let outcome = outcome.filter(|sides| !sides.iter().any(|(_, s)| matches!(s, Status::Active | Status::Inactive)));
+        let outcome =
+            outcome.filter(|sides| !sides.iter().any(|(_, s)| matches!(s, Status::Active | Status::Inactive)));
         let last = steps.len() - 1;
         let truncated = match (&outcome, truncated) {
             (None, Some(why)) => Some(format!("{why}, the last whole step is {last}")),
@@ -268,9 +269,9 @@ fn parse_row(t: usize, row: Value, agents: Option<usize>) -> Result<Vec<Step>, R
         let place = |key: &str| format!("steps[{t}][{agent}]{key}");
         let Value::Object(mut step) = step else { return Err(malformed(place(""), "expected an object")) };
         let status = step.get("status").and_then(Value::as_str);
-        let status = status.and_then(Status::parse).ok_or_else(|| {
-            malformed(place(".status"), "expected ACTIVE, INACTIVE, DONE, TIMEOUT, ERROR or INVALID")
-        })?;
+        let status = status
+            .and_then(Status::parse)
+            .ok_or_else(|| malformed(place(".status"), "expected ACTIVE, INACTIVE, DONE, TIMEOUT, ERROR or INVALID"))?;
         let reward = match step.get("reward") {
             None | Some(Value::Null) => None,
             Some(Value::Number(reward)) => reward.as_f64(),

@@ -11,6 +11,9 @@ use crate::game::{
 };
 use serde_json::Value;
 
+/// Steps for which an eliminated goose stays on the board.
+const DEAD_TURNS: usize = 6;
+
 pub(super) struct Geese {
     cols: usize,
     rows: usize,
@@ -28,8 +31,7 @@ impl Geese {
     /// Each goose's cells, head first. An eliminated goose has none.
     fn geese(&self, ep: &Episode, t: usize) -> Result<Vec<Vec<usize>>, RecordError> {
         let geese = ep.shared(t, "geese").and_then(Value::as_array);
-        let geese: Option<Vec<_>> =
-            geese.and_then(|geese| geese.iter().map(|goose| self.cells(goose)).collect());
+        let geese: Option<Vec<_>> = geese.and_then(|geese| geese.iter().map(|goose| self.cells(goose)).collect());
         geese.filter(|geese| geese.len() == ep.agents()).ok_or_else(|| {
             let problem = format!("expected {} lists of cells below {}", ep.agents(), self.cols * self.rows);
             malformed(format!("steps[{t}][0].observation.geese"), problem)
@@ -74,19 +76,28 @@ impl Table for Geese {
             let picture = Some(PictureRef("symbol:grid/food".into()));
             Cell { x, y, id: format!("food {x} {y}"), picture, ..Cell::default() }
         });
-        let bodies = geese.iter().enumerate().filter(|(_, goose)| !goose.is_empty()).map(|(agent, goose)| GridBody {
-            id: ep.side(agent),
-            side: Some(ep.side(agent)),
-            cells: goose.iter().map(|at| self.place(*at)).collect(),
-            dead: false,
-            vis: Some(Visibility::Public),
-        });
+        let mut bodies: Vec<GridBody> = Vec::new();
+        for (agent, goose) in geese.iter().enumerate() {
+            // The record takes a goose away at once; its last body stays for a while, below the living.
+            let out = self.out(ep, t, agent).filter(|step| *step > 0 && t - step < DEAD_TURNS);
+            let last = out.map(|step| self.geese(ep, step - 1)).transpose()?;
+            let cells = last.as_ref().and_then(|geese| geese.get(agent)).unwrap_or(goose);
+            let body = GridBody {
+                id: ep.side(agent),
+                side: Some(ep.side(agent)),
+                cells: cells.iter().map(|at| self.place(*at)).collect(),
+                dead: out.is_some(),
+                vis: Some(Visibility::Public),
+            };
+            bodies.extend((!body.cells.is_empty()).then_some(body));
+        }
+        bodies.sort_by_key(|body| !body.dead);
         let grid = Grid {
             cols: self.cols as u16,
             rows: self.rows as u16,
             ground: Ground::Field,
             cells: food.collect(),
-            bodies: bodies.collect(),
+            bodies,
             ..Grid::default()
         };
         snap.zones.insert("board".into(), zone(ZoneContent::Grid(grid)));

@@ -143,7 +143,12 @@ impl Table for Generic {
                 Kind::PlanetWars => {
                     let (planets, ships) = fleet(ep, t, agent);
                     side.counters = [("planets", "Planets", planets), ("ships", "Ships", ships)]
-                        .map(|(id, label, value)| Counter { id: id.into(), label: label.into(), value, ..Counter::default() })
+                        .map(|(id, label, value)| Counter {
+                            id: id.into(),
+                            label: label.into(),
+                            value,
+                            ..Counter::default()
+                        })
                         .into();
                 }
                 Kind::WordAssociation => {
@@ -201,9 +206,7 @@ impl Table for Generic {
         let sum: f64 = (0..ep.agents()).map(reward).sum();
         match self.kind {
             // Rounds won minus rounds lost; 0 within the tie threshold.
-            Kind::RockPaperScissors => {
-                MatchResult { reason: format!("by {} rounds", reward(0).abs()), ..ahead() }
-            }
+            Kind::RockPaperScissors => MatchResult { reason: format!("by {} rounds", reward(0).abs()), ..ahead() },
             // 1 and −1, 0 and 0.
             Kind::PlanetWars => ahead(),
             // 1 for the winner's energy, half a point each for a tie.
@@ -214,7 +217,8 @@ impl Table for Generic {
             // What a reward means here is not known.
             _ => {
                 let failed = (0..ep.agents()).filter_map(|a| Some((a, finals[a].failure?)));
-                let failed: Vec<String> = failed.map(|(a, f)| format!("{} {}", name(ep, a), super::failed(f))).collect();
+                let failed: Vec<String> =
+                    failed.map(|(a, f)| format!("{} {}", name(ep, a), super::failed(f))).collect();
                 let rewards = rewards(ep, finals);
                 let reason = if failed.is_empty() { format!("final rewards: {rewards}") } else { list(&failed) };
                 MatchResult { reason, ..MatchResult::default() }

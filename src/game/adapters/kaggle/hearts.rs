@@ -19,6 +19,8 @@ pub(super) struct Hearts;
 struct Public {
     /// `Across`; `No Pass` when there is no passing.
     direction: String,
+    /// Whether cards are still to be passed.
+    passing: bool,
     /// Tricks in order, each as `(seat, card)` from the lead.
     tricks: Vec<Vec<(usize, Name)>>,
     points: [i64; 4],
@@ -78,14 +80,12 @@ fn public(ep: &Episode, t: usize) -> Result<Public, RecordError> {
         let number = line.split(':').nth(1).and_then(|n| n.trim().parse().ok());
         *points = number.ok_or_else(|| unreadable(t, 0, "expected a number for each seat below Points:"))?;
     }
-    Ok(Public { direction, tricks, points })
+    // Nobody has played when the passed cards arrive.
+    let passing = tricks.is_empty() && direction != "No Pass" && !text.contains("Received Cards:");
+    Ok(Public { direction, passing, tricks, points })
 }
 
 impl Public {
-    fn passing(&self) -> bool {
-        self.tricks.is_empty() && self.direction != "No Pass"
-    }
-
     fn played(&self) -> usize {
         self.tricks.iter().map(Vec::len).sum()
     }
@@ -114,7 +114,8 @@ impl Table for Hearts {
             let vis = super::private(ep, agent);
             let cards = hand(ep, t, agent)?;
             let items = cards.iter().enumerate().map(|(i, card)| card.card(format!("{id} {i}"), false, vis.clone()));
-            let cards = Cards { arrange: Arrange::Fan, role: CardRole::Hand, items: items.collect(), ..Cards::default() };
+            let cards =
+                Cards { arrange: Arrange::Fan, role: CardRole::Hand, items: items.collect(), ..Cards::default() };
             let hand = Zone { owner: Some(id.clone()), ..zone(ZoneContent::Cards(cards)) };
             snap.zones.insert(format!("hand{}", agent + 1), hand);
             let Some(side) = snap.sides.get_mut(&id) else { continue };
@@ -144,7 +145,7 @@ impl Table for Hearts {
         snap.zones.insert("trick".into(), Zone { label: "Trick".into(), ..zone(ZoneContent::Cards(cards)) });
         snap.phase.turn = super::number(table.tricks.len().max(1));
         snap.phase.turn_label = "Trick".into();
-        snap.phase.name = if table.passing() { "Pass" } else { "Play" }.into();
+        snap.phase.name = if table.passing { "Pass" } else { "Play" }.into();
         snap.phase.cycle = vec!["Pass".into(), "Play".into()];
         Ok(())
     }
@@ -154,7 +155,7 @@ impl Table for Hearts {
             step.info.get("actionSubmittedToString").or_else(|| step.action.get("actionString"))?.as_str()
         });
         let card = word.and_then(|word| Name::all(word)?.first().copied());
-        let passing = t.checked_sub(1).and_then(|before| public(ep, before).ok()).is_some_and(|table| table.passing());
+        let passing = t.checked_sub(1).and_then(|before| public(ep, before).ok()).is_some_and(|table| table.passing);
         match card {
             // An illegal card is still in the hand.
             _ if ep.illegal(t, agent) => Move::public("illegal move"),
@@ -175,7 +176,7 @@ impl Table for Hearts {
             importance,
         };
         if t == ep.first() {
-            let text = match now.passing() {
+            let text = match now.passing {
                 true => format!("Three cards pass {}", now.direction.to_lowercase()),
                 false => "No cards pass".to_owned(),
             };

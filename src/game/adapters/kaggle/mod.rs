@@ -149,12 +149,7 @@ fn table(ep: &Episode) -> Box<dyn Table> {
     known.unwrap_or_else(|| Box::new(generic::Generic::new(ep)))
 }
 
-fn snapshot(
-    ep: &Episode,
-    table: &dyn Table,
-    t: usize,
-    result: Option<&MatchResult>,
-) -> Result<Snapshot, RecordError> {
+fn snapshot(ep: &Episode, table: &dyn Table, t: usize, result: Option<&MatchResult>) -> Result<Snapshot, RecordError> {
     let game = table.game(ep);
     let over = result.is_some();
     let active: BTreeSet<SideId> = (0..ep.agents())
@@ -312,7 +307,8 @@ fn result(ep: &Episode, table: &dyn Table) -> Option<MatchResult> {
     result.reason = clip(&result.reason, TEXT_CHARS);
     for (agent, end) in finals.iter().enumerate() {
         let reason = end.failure.map_or("", failed).to_owned();
-        let entry = result.sides.entry(ep.side(agent)).or_insert(SideResult { score: end.reward, reason: String::new() });
+        let entry =
+            result.sides.entry(ep.side(agent)).or_insert(SideResult { score: end.reward, reason: String::new() });
         if entry.reason.is_empty() {
             entry.reason = reason;
         }

@@ -162,7 +162,8 @@ impl Table for Poker {
             let open = showdown && playing.contains(&agent);
             let vis = if open { Visibility::Public } else { super::private(ep, agent) };
             let cards = hole.iter().enumerate().map(|(i, card)| card.card(format!("{id} {i}"), open, vis.clone()));
-            let hand = Cards { arrange: Arrange::Row, role: CardRole::Hand, items: cards.collect(), ..Cards::default() };
+            let hand =
+                Cards { arrange: Arrange::Row, role: CardRole::Hand, items: cards.collect(), ..Cards::default() };
             let hand = Zone { owner: Some(id.clone()), ..zone(ZoneContent::Cards(hand)) };
             snap.zones.insert(format!("hand{}", agent + 1), hand);
             let Some(side) = snap.sides.get_mut(&id) else { continue };
