@@ -6,6 +6,7 @@ use super::state::*;
 use super::validate;
 use super::wire::{ActionDecided, AgentThinking, Body, Event, FeedLine, TurnStarted};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Why an event was refused. The state is as it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -147,12 +148,19 @@ fn patched(board: &Snapshot, patch: &Value, ts: i64, at: &Path) -> Result<Snapsh
     {
         eval.as_of = ts;
     }
+    // Zones that the patch does not name need not pass through JSON; a full board takes milliseconds.
+    let apart: BTreeMap<ZoneId, Zone> = match patch.get("zones") {
+        None => std::mem::take(&mut now.zones),
+        Some(Value::Object(named)) => now.zones.extract_if(.., |id, _| !named.contains_key(id)).collect(),
+        Some(_) => BTreeMap::new(),
+    };
     let mut json = serde_json::to_value(&now).map_err(|e| ApplyError::invalid("data", e.to_string()))?;
     merge(&mut json, patch);
     let mut next: Snapshot = read(&json, at).map_err(|e| {
         let (field, problem) = e.into_parts();
         ApplyError::Invalid { field, problem }
     })?;
+    next.zones.extend(apart);
     // Only what the patch brought: a time of 0 that was there before is meant.
     for (name, side) in &mut next.sides {
         if let Some(clock) = &mut side.clock
@@ -258,9 +266,8 @@ fn agent_thinking(
     validate::side(&thinking.side, &state.board.sides, &at.key("side"))?;
     validate::text(&thinking.thought_id, ID_CHARS, &at.key("thoughtId"))?;
     validate::visibility(&event.vis, &state.board.sides, &Path::Root.key("vis"))?;
-    // A thought without an id ends when it says so.
-    let old =
-        state.thoughts.get_mut(&thinking.side).filter(|t| t.id == thinking.thought_id && !(t.id.is_empty() && t.done));
+    // What comes after `final` is another thought, even under the same id.
+    let old = state.thoughts.get_mut(&thinking.side).filter(|t| t.id == thinking.thought_id && !t.done);
     let so_far = old.as_ref().map_or(0, |t| t.text.chars().count());
     let chars = so_far.saturating_add(thinking.delta.chars().count());
     if chars > THOUGHT_CHARS {

@@ -1,4 +1,4 @@
-//! Puts events in order and applies them; see [`super::apply`] for what each one does.
+//! Puts events in order and applies them; see [`apply`](fn@super::apply) for what each one does.
 
 use super::MatchState;
 pub use super::apply::ApplyError;
