@@ -20,6 +20,8 @@
 //! [`MOVE_MS`]. Clocks always show recorded values when a move is made: a clock whose wait is cut short starts so
 //! much lower that it runs into the recorded value.
 
+mod clock;
+mod over;
 mod parse;
 mod play;
 mod rules;

@@ -92,11 +92,12 @@ pub(super) fn parse(text: &str) -> Result<Game, RecordError> {
     let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut parser =
         Parser { text, at, game: Game::default(), depth: 0, opened: 0, words: String::new(), line: String::new() };
-    if parser.tags()? {
-        parser.moves()?;
+    if !parser.tags()? {
+        return Ok(parser.game);
     }
+    parser.moves()?;
     let game = parser.game;
-    if game.tags.is_empty() && game.moves.is_empty() && game.result.is_none() && game.truncated.is_none() {
+    if game.tags.is_empty() && game.moves.is_empty() && game.result.is_none() {
         return Err(malformed_at(text, 0, "no tags and no moves".into()));
     }
     Ok(game)

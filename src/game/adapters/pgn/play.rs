@@ -2,14 +2,16 @@
 
 use super::super::shared::{clip, malformed_at, match_id, unix_ms};
 use super::super::{Format, Record, RecordError, Script};
-use super::parse::{Game, Ply, Score, Value};
-use super::rules::{self, Ending, SanError, side};
+use super::clock::{Control, Times};
+use super::over::{Over, over};
+use super::parse::{Game, Ply, Value};
+use super::rules::{self, SanError, side};
 use super::{END_MS, MOVE_MAX_MS, MOVE_MIN_MS, MOVE_MS, START_MS, win_chance};
 use crate::game::limits::{NAME_CHARS, TEXT_CHARS, THOUGHT_CHARS};
 use crate::game::wire::{ActionDecided, AgentThinking, Body, FeedLine, TurnStarted};
 use crate::game::{
-    Arrow, Cell, Clock, Counter, Eval, Fact, Grid, Ground, MatchResult, Paint, PictureRef, Side, SideResult,
-    SideStatus, Snapshot, Tone, Visibility, Zone, ZoneContent,
+    Arrow, Cell, Clock, Counter, Eval, Fact, Grid, Ground, Paint, PictureRef, Side, SideStatus, Snapshot, Tone,
+    Visibility, Zone, ZoneContent,
 };
 use cozy_chess::{Board, Color, Piece, Square};
 use std::collections::BTreeMap;
@@ -48,7 +50,7 @@ pub(super) fn record(text: &str, mut game: Game) -> Result<Record, RecordError> 
 }
 
 /// A tag's value, unless it is unknown (`?`) or empty (`-`).
-fn tag<'a>(game: &'a Game, name: &str) -> Option<&'a str> {
+pub(super) fn tag<'a>(game: &'a Game, name: &str) -> Option<&'a str> {
     let tag = game.tags.iter().find(|t| t.name.eq_ignore_ascii_case(name))?;
     let value = tag.value.trim();
     (!value.trim_matches(['?', '.', '-']).is_empty()).then_some(value)
@@ -77,20 +79,20 @@ fn start(text: &str, game: &Game) -> Result<(String, Board), RecordError> {
 }
 
 /// A move that has been found legal.
-struct Played {
-    ply: Ply,
-    color: Color,
-    number: u16,
+pub(super) struct Played {
+    pub ply: Ply,
+    pub color: Color,
+    pub number: u16,
     /// `12. Nf3` or `12... Nf6`.
-    numbered: String,
-    steps: rules::Steps,
-    captured: Option<Piece>,
+    pub numbered: String,
+    pub steps: rules::Steps,
+    pub captured: Option<Piece>,
     /// The mover's clock after the move, ms.
-    clock: Option<i64>,
+    pub clock: Option<i64>,
     /// Think time, ms.
-    elapsed: Option<i64>,
+    pub elapsed: Option<i64>,
     /// What the clock stood at before, ms.
-    before: Option<i64>,
+    pub before: Option<i64>,
 }
 
 /// Plays the moves; `history[0]` is the start, `history[n]` the position after the n-th. A move at the very end of the
@@ -128,80 +130,6 @@ fn play(text: &str, plies: Vec<Ply>, start: Board, game: &mut Game) -> Result<(V
         played.push(Played { ply, color, number, numbered, steps, captured, clock, elapsed, before });
     }
     Ok((played, history))
-}
-
-/// `TimeControl` of the common kinds, ms: `180+2`, `300`, `40/7200:3600` (its first period).
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Control {
-    base: i64,
-    increment: i64,
-    /// Moves of the period, 0 for the whole game.
-    moves: u32,
-}
-
-impl Control {
-    fn parse(text: &str) -> Option<Control> {
-        let first = text.split(':').next()?;
-        let (moves, rest) = match first.split_once('/') {
-            Some((moves, rest)) => (moves.trim().parse().ok()?, rest),
-            None => (0, first),
-        };
-        let (base, increment) = rest.split_once('+').unwrap_or((rest, "0"));
-        let ms = |s: &str| {
-            let seconds: f64 = s.trim().parse().ok()?;
-            (0.0..31_536_000.0).contains(&seconds).then_some((seconds * 1000.0).round() as i64)
-        };
-        Some(Control { base: ms(base)?, increment: ms(increment)?, moves })
-    }
-
-    /// `3 min + 2 s`
-    fn text(self) -> String {
-        let span = |ms: i64| match ms / 1000 {
-            s if s >= 60 && s % 60 == 0 => format!("{} min", s / 60),
-            s => format!("{s} s"),
-        };
-        let mut text = span(self.base);
-        if self.moves > 0 {
-            text = format!("{} moves in {text}", self.moves);
-        }
-        if self.increment > 0 {
-            text.push_str(&format!(" + {}", span(self.increment)));
-        }
-        text
-    }
-}
-
-/// Follows both clocks through a game.
-struct Times {
-    control: Option<Control>,
-    /// The record has `%clk`.
-    recorded: bool,
-    left: [Option<i64>; 2],
-}
-
-impl Times {
-    fn new(control: Option<Control>, plies: &[Ply]) -> Times {
-        let recorded = plies.iter().any(|p| p.clock.is_some());
-        let timed = recorded || plies.iter().any(|p| p.elapsed.is_some());
-        let base = control.filter(|_| timed).map(|c| c.base);
-        Times { control, recorded, left: [base; 2] }
-    }
-
-    /// Clock before the move, clock after it, think time.
-    fn next(&mut self, color: Color, ply: &Ply) -> (Option<i64>, Option<i64>, Option<i64>) {
-        let left = &mut self.left[color as usize];
-        let before = *left;
-        let increment = self.control.map_or(0, |c| c.increment);
-        let spent = |after: i64| before.map(|b| b + increment - after).filter(|&e| e >= 0);
-        let elapsed = ply.elapsed.or_else(|| ply.clock.and_then(spent));
-        let after =
-            if self.recorded { ply.clock } else { before.zip(elapsed).map(|(b, e)| (b - e).max(0) + increment) };
-        // A move without a time breaks a clock that is only reckoned; a recorded one goes on later.
-        if after.is_some() || !self.recorded {
-            *left = after;
-        }
-        (before, after, elapsed)
-    }
 }
 
 /// `2026.11.20`
@@ -309,7 +237,7 @@ impl Table {
         let eval = self.eval(played, &boards[1], at);
         self.snapshot.eval = eval.clone().or(self.snapshot.eval.take());
         let next = boards[1].side_to_move();
-        self.to_move(next, boards[1].fullmove_number());
+        self.set_turn(next, boards[1].fullmove_number());
         self.draw(&boards[1], Some(&played.steps));
         let decided = ActionDecided {
             side: mover.to_owned(),
@@ -362,10 +290,14 @@ impl Table {
             ..TurnStarted::default()
         };
         script.public(at, Body::TurnStarted(turn));
-        self.to_move(color, number);
+        self.set_turn(color, number);
+        let status = |c: Color| serde_json::json!({ "status": self.snapshot.sides[side(c)].status });
+        let sides =
+            serde_json::json!({ side(Color::White): status(Color::White), side(Color::Black): status(Color::Black) });
+        script.public(at, Body::StatePatch(serde_json::json!({ "sides": sides })));
     }
 
-    fn to_move(&mut self, color: Color, number: u16) {
+    fn set_turn(&mut self, color: Color, number: u16) {
         self.snapshot.phase.turn = u32::from(number);
         self.snapshot.phase.active = [side(color).to_owned()].into();
         for c in Color::ALL {
@@ -543,117 +475,6 @@ impl Table {
         feed(script, at, "event", format!("{score}{}", over.result.reason), None, 100);
         script.public(at, Body::MatchEnded(over.result));
     }
-}
-
-/// How a game ended.
-struct Over {
-    result: MatchResult,
-    score: Option<&'static str>,
-    /// Number of the last move.
-    number: u16,
-    /// Lost on time.
-    loser_on_time: Option<Color>,
-    /// Lost on time while to move, so that the clock can be seen to run out.
-    flagged: Option<Color>,
-    /// The last comment says how it ended.
-    told_by_comment: bool,
-}
-
-fn over(game: &Game, plies: &[Played], history: &[Board]) -> Over {
-    let ending = rules::ending(history);
-    let board = &history[history.len() - 1];
-    let number = plies.last().map_or(board.fullmove_number(), |p| p.number);
-    let told = plies.last().and_then(|p| told(&p.ply.words));
-    let termination = tag(game, "Termination").unwrap_or_default();
-    // A record without a result still says who won when the board does.
-    let result = game.result.filter(|_| game.truncated.is_none()).unwrap_or(match ending {
-        Some(Ending::Checkmate) if board.side_to_move() == Color::Black => Score::White,
-        Some(Ending::Checkmate) => Score::Black,
-        Some(Ending::Stalemate) => Score::Draw,
-        _ => Score::Open,
-    });
-    let on_board = match ending {
-        Some(Ending::Checkmate) if result != Score::Draw => Some("by checkmate"),
-        Some(Ending::Stalemate) if result == Score::Draw => Some("by stalemate"),
-        _ => None,
-    };
-    let claimed = match ending {
-        Some(Ending::Material) => Some("by insufficient material"),
-        Some(Ending::Repetition) => Some("by repetition"),
-        Some(Ending::FiftyMoves) => Some("by the fifty-move rule"),
-        _ => None,
-    };
-    let why = match result {
-        Score::Open => match &game.truncated {
-            Some(_) if plies.is_empty() => "the record ends before the first move".to_owned(),
-            Some(_) => format!("the record ends after move {number}"),
-            None => told.or_else(|| self::told(termination)).map_or("unfinished".to_owned(), str::to_owned),
-        },
-        Score::Draw => {
-            on_board.or(told).or_else(|| self::told(termination)).or(claimed).unwrap_or("by agreement").into()
-        }
-        _ => on_board.or(told).or_else(|| self::told(termination)).unwrap_or("by resignation").into(),
-    };
-    let reason = match result {
-        Score::Open if game.truncated.is_some() => why.clone(),
-        _ if plies.is_empty() => why.clone(),
-        _ => format!("{why}, move {number}"),
-    };
-    let (winner, score) = match result {
-        Score::White => (Some(Color::White), Some("1-0")),
-        Score::Black => (Some(Color::Black), Some("0-1")),
-        Score::Draw => (None, Some("½-½")),
-        Score::Open => (None, None),
-    };
-    let side_result = |color: Color| SideResult {
-        score: match (result, winner) {
-            (Score::Open, _) => None,
-            (_, Some(w)) => Some(if w == color { 1.0 } else { 0.0 }),
-            (_, None) => Some(0.5),
-        },
-        reason: why.clone(),
-    };
-    let loser_on_time = winner.map(|w| !w).filter(|_| why == "on time");
-    Over {
-        result: MatchResult {
-            winners: winner.map(|w| side(w).to_owned()).into_iter().collect(),
-            draw: result == Score::Draw,
-            aborted: result == Score::Open,
-            reason,
-            sides: Color::ALL.map(|c| (side(c).to_owned(), side_result(c))).into(),
-        },
-        score,
-        number,
-        loser_on_time,
-        flagged: loser_on_time.filter(|&c| c == board.side_to_move()),
-        told_by_comment: told.is_some(),
-    }
-}
-
-/// What a closing comment or a `Termination` says about the end, if it says anything. Covers the words of the PGN
-/// standard and of the large sites (`Player won by resignation`).
-fn told(text: &str) -> Option<&'static str> {
-    let text = text.to_lowercase();
-    let words = text.split_whitespace().count();
-    let has = |any: &[&str]| any.iter().any(|w| text.contains(w));
-    // Longer comments talk about the game, they do not announce its end.
-    if words > 12 {
-        return None;
-    }
-    let table: [(&[&str], &str); 11] = [
-        (&["time forfeit", "on time", "time out", "timeout", "lost by time"], "on time"),
-        (&["resigns", "resigned", "resignation"], "by resignation"),
-        (&["draw agreed", "by agreement", "agreed to a draw", "drawn by agreement"], "by agreement"),
-        (&["by repetition", "threefold", "fivefold"], "by repetition"),
-        (&["stalemate"], "by stalemate"),
-        (&["insufficient material"], "by insufficient material"),
-        (&["50-move", "fifty-move", "50 move"], "by the fifty-move rule"),
-        (&["abandon"], "abandoned"),
-        (&["adjudicat"], "by adjudication"),
-        (&["rules infraction", "illegal move"], "by rules infraction"),
-        (&["emergency"], "emergency"),
-    ];
-    table.iter().find(|(words, _)| has(words)).map(|&(_, reason)| reason)
 }
 
 /// What is worth knowing before the game.

@@ -90,6 +90,8 @@ pub(super) struct Hand<'a> {
     pub street: usize,
     /// Players are showing.
     pub showdown: bool,
+    /// Cards were dealt to the board after the showdown began.
+    run_out: bool,
     /// A bet was made on this street (in stud, the bring-in was completed).
     opened: bool,
 }
@@ -117,6 +119,7 @@ impl<'a> Hand<'a> {
             pot: Chips::ZERO,
             street: 0,
             showdown: false,
+            run_out: false,
             opened: source.blinds.iter().any(|b| !b.is_zero()),
         }
     }
@@ -128,7 +131,9 @@ impl<'a> Hand<'a> {
 
     pub fn street_name(&self) -> &'static str {
         let streets = self.source.variant.streets;
-        let index = if self.showdown { streets.len() - 1 } else { self.street.min(streets.len() - 2) };
+        // When all are in before the river, the cards are shown first and the streets go on.
+        let early = self.source.variant.deal == Deal::Board && (self.board.len() < 5 || self.run_out);
+        let index = if self.showdown && !early { streets.len() - 1 } else { self.street.min(streets.len() - 2) };
         streets[index]
     }
 
@@ -186,6 +191,7 @@ impl<'a> Hand<'a> {
         }
         let mut step = self.collect();
         self.board.extend(cards);
+        self.run_out = self.showdown;
         if self.source.variant.deal == Deal::Board {
             self.street = match self.board.len() {
                 0..=2 => 0,

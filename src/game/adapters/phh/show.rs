@@ -35,19 +35,19 @@ pub(super) fn record(text: &str, source: Source) -> Result<Record, RecordError> 
         show.step(at, &hand, next_actor(&source, index + 1), step, index);
     }
 
-    let street = hand.street_name();
+    let street =
+        if hand.showdown { source.variant.streets[source.variant.streets.len() - 1] } else { hand.street_name() };
     let names: Vec<&str> = source.players.iter().map(String::as_str).collect();
     let mut truncated = source.truncated.clone();
     let ended = hand.finish();
     let result = match &ended {
         Some(outcome) => result(outcome, &names),
         None => {
-            let known = source.variant.streets.last() == Some(&street);
-            let reason = match (&truncated, known) {
+            let reason = match (&truncated, hand.showdown) {
                 (None, true) => "the record does not say who won".to_owned(),
                 _ => format!("the record ends on: {street}"),
             };
-            if !known && truncated.is_none() {
+            if !hand.showdown && truncated.is_none() {
                 truncated = Some(format!("the actions end before the hand does ({street})"));
             }
             MatchResult { aborted: true, reason, ..MatchResult::default() }

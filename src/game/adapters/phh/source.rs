@@ -108,7 +108,8 @@ fn table(text: &str) -> Result<(Table, Option<String>), RecordError> {
     };
     let name = |rest: &str| clip(rest.split('=').next().unwrap_or_default(), 32);
     // Inside an array: keep its whole items.
-    let array = text[..end].rfind('[').filter(|&open| text[..open].trim_end().ends_with('='));
+    let closed = |open: usize| open < last_line && text[..last_line].parse::<Table>().is_ok();
+    let array = text[..end].rfind('[').filter(|&open| text[..open].trim_end().ends_with('=') && !closed(open));
     if let Some(open) = array {
         let key = text[..open].rfind('\n').map_or(0, |n| n + 1);
         let commas = text[open..end].match_indices(',').map(|(n, _)| open + n);
@@ -300,7 +301,7 @@ mod tests {
         );
         assert!(error("variant = = 'NT'\nstarting_stacks = [1, 2]\n").starts_with("line 1 column 11: "));
         assert_eq!(
-            error(&format!("{HEAD}finishing_stacks = [1]")),
+            error(&format!("{HEAD}actions = []\nfinishing_stacks = [1]")),
             "finishing_stacks: 1 amounts for 2 starting_stacks"
         );
     }
