@@ -216,3 +216,17 @@ impl Item {
         }
     }
 }
+
+/// From `#RRGGBB` or `#RRGGBBAA`, as theme files write it.
+impl<'de> serde::Deserialize<'de> for Color {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Color, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        let digits = text.strip_prefix('#').filter(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
+        let value = digits.and_then(|t| u32::from_str_radix(t, 16).ok());
+        match (value, text.len()) {
+            (Some(v), 7) => Ok(Color([(v >> 16) as u8, (v >> 8) as u8, v as u8, 255])),
+            (Some(v), 9) => Ok(Color(v.to_be_bytes())),
+            _ => Err(serde::de::Error::custom(format_args!("`{text}` is no colour, expected #RRGGBB"))),
+        }
+    }
+}

@@ -7,6 +7,6 @@ mod damage;
 mod frame;
 mod list;
 
-pub use damage::Damage;
+pub use damage::{ALIGN, Damage};
 pub use frame::{Frame, Nv12};
 pub use list::*;

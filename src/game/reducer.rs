@@ -1,11 +1,49 @@
-//! Applies events to a match: in order, whole or not at all, within [`super::limits`].
+//! Puts events in order and applies them; see [`super::apply`] for what each one does.
 
-use super::{Event, MatchState};
+use super::MatchState;
+pub use super::apply::ApplyError;
+use super::apply::apply;
+use super::limits::{HELD_BYTES, REORDER_WINDOW};
+use super::validate;
+use super::wire::{Body, Event};
+use std::collections::BTreeMap;
+
+/// Epoch and sequence number: the order of events.
+type Key = (u64, u64);
 
 /// Holds a match's state and the events that wait for a gap to close.
+///
+/// * An event is applied when it is the next one: same epoch, `seq` one higher. Anything not newer is
+///   [`Applied::Old`].
+/// * A later one is held back while the gap before it may still close. When more than [`REORDER_WINDOW`] events wait,
+///   or one is further ahead than that, too much is lost: [`Applied::NeedSnapshot`]. Until a snapshot arrives nothing
+///   but a snapshot is applied; the newest events go on being held, because they may follow it.
+/// * `match.started` and `state.snapshot` need nothing before them: they apply at once if they are newer, and let
+///   through what was held and follows them. What they overtake is gone ([`Applied::Old`] when it arrives).
+/// * A new epoch begins with one of these two, at any `seq`. Other events of a newer epoch wait for it. The very first
+///   event is no different: before it, everything is [`Applied::NeedSnapshot`].
+/// * A newer `match.started` with another `match` replaces the match. Any other event of another match is refused.
+///
+/// An event that is refused has used up its number, so the next one goes on from there; a correction must have a new
+/// one. Three are different, because later events build on them: a refused `state.patch`, `state.snapshot` or
+/// `match.started` leaves a gap, which a correction with the same number, or any newer snapshot, closes.
 #[derive(Clone, Debug, Default)]
 pub struct Reducer {
     state: MatchState,
+    /// The last event that was applied or refused with its number used up.
+    position: Key,
+    /// Too much is missing: only a snapshot goes on from here.
+    lost: bool,
+    held: BTreeMap<Key, Held>,
+    held_bytes: usize,
+    counts: Counts,
+    last_refusal: Option<(Key, ApplyError)>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    event: Event,
+    bytes: usize,
 }
 
 /// What became of an event.
@@ -23,13 +61,23 @@ pub enum Applied {
     NeedSnapshot,
 }
 
-/// Why an event was refused. The state is as it was.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ApplyError {
-    #[error("{field} has {found}, the limit is {limit}")]
-    Limit { field: String, found: usize, limit: usize },
-    #[error("{field}: {problem}")]
-    Invalid { field: String, problem: String },
+/// How many events met which fate since the reducer was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Changed the state.
+    pub applied: u64,
+    /// Of an unknown type, in order.
+    pub unknown: u64,
+    /// Not newer than the state.
+    pub old: u64,
+    /// The same `(epoch, seq)` as the newest one or as one that waits; not counted as `old`.
+    pub duplicates: u64,
+    /// Refused with an [`ApplyError`].
+    pub refused: u64,
+    /// Held and then dropped: overtaken by a snapshot, or too many.
+    pub dropped: u64,
+    /// Times that only a snapshot could help, the beginning not counted.
+    pub losses: u64,
 }
 
 impl Reducer {
@@ -37,7 +85,154 @@ impl Reducer {
         &self.state
     }
 
-    pub fn apply(&mut self, _event: Event) -> Result<Applied, ApplyError> {
-        Ok(Applied::Ignored)
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether nothing but a snapshot (or `match.started`) will be applied: at the beginning and after a loss.
+    pub fn needs_snapshot(&self) -> bool {
+        self.lost || !self.state.started
+    }
+
+    /// Events that wait for a gap to close.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// `(epoch, seq)` and error of the event refused last. The only way to learn of one that was held when it came.
+    pub fn last_refusal(&self) -> Option<(u64, u64, &ApplyError)> {
+        self.last_refusal.as_ref().map(|((epoch, seq), error)| (*epoch, *seq, error))
+    }
+
+    /// Takes one event in.
+    ///
+    /// # Errors
+    ///
+    /// When this event is refused. The state is then as if it had never come, but held events that follow it may have
+    /// been applied.
+    pub fn apply(&mut self, event: Event) -> Result<Applied, ApplyError> {
+        let key = (event.epoch, event.seq);
+        if let Err(error) = validate::envelope(&event) {
+            return Err(self.refused(&event, error));
+        }
+        let begins = matches!(event.body, Body::MatchStarted(_));
+        let whole = begins || matches!(event.body, Body::StateSnapshot(_));
+        if self.state.started {
+            if event.match_id != self.state.match_id && !(begins && key > self.position) {
+                let problem = match begins {
+                    true => "a match.started of another match must be newer (epoch, then seq) than the match running",
+                    false => "not the match running, and only a match.started begins another",
+                };
+                return Err(self.refused(&event, ApplyError::invalid("match", problem)));
+            }
+            if key <= self.position {
+                return Ok(self.old(key == self.position));
+            }
+        }
+        if whole {
+            self.take(&event)?;
+            self.lost = false;
+            self.overtake();
+            return Ok(Applied::Now(1 + self.drain()));
+        }
+        if self.held.contains_key(&key) {
+            return Ok(self.old(true));
+        }
+        if self.needs_snapshot() || Some(key) != self.next() {
+            return Ok(self.hold(event));
+        }
+        let unknown = matches!(event.body, Body::Unknown(_));
+        let taken = self.take(&event);
+        let drained = self.drain();
+        taken?;
+        Ok(match (unknown, drained) {
+            (true, 0) => Applied::Ignored,
+            (true, n) => Applied::Now(n),
+            (false, n) => Applied::Now(1 + n),
+        })
+    }
+
+    fn next(&self) -> Option<Key> {
+        Some((self.position.0, self.position.1.checked_add(1)?))
+    }
+
+    /// Applies the event that is next, or a snapshot.
+    fn take(&mut self, event: &Event) -> Result<(), ApplyError> {
+        let key = (event.epoch, event.seq);
+        if let Err(error) = apply(&mut self.state, event) {
+            return Err(self.refused(event, error));
+        }
+        self.position = key;
+        match event.body {
+            Body::Unknown(_) => self.counts.unknown += 1,
+            _ => self.counts.applied += 1,
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, event: &Event, error: ApplyError) -> ApplyError {
+        let key = (event.epoch, event.seq);
+        let builds = matches!(event.body, Body::StatePatch(_) | Body::StateSnapshot(_) | Body::MatchStarted(_));
+        let ours = event.match_id == self.state.match_id;
+        if ours && !builds && !self.needs_snapshot() && Some(key) == self.next() {
+            self.position = key;
+        }
+        self.counts.refused += 1;
+        self.last_refusal = Some((key, error.clone()));
+        error
+    }
+
+    fn old(&mut self, duplicate: bool) -> Applied {
+        match duplicate {
+            true => self.counts.duplicates += 1,
+            false => self.counts.old += 1,
+        }
+        Applied::Old
+    }
+
+    /// Keeps an event that is not next.
+    fn hold(&mut self, event: Event) -> Applied {
+        let key = (event.epoch, event.seq);
+        let far = event.epoch == self.position.0 && event.seq - self.position.1 > REORDER_WINDOW as u64 + 1;
+        let bytes = validate::json_bytes(&event);
+        self.held_bytes = self.held_bytes.saturating_add(bytes);
+        self.held.insert(key, Held { event, bytes });
+        let full = self.held.len() > REORDER_WINDOW || self.held_bytes > HELD_BYTES;
+        if !self.needs_snapshot() && (far || full) {
+            self.lost = true;
+            self.counts.losses += 1;
+        }
+        // The oldest go: a snapshot to come is newer than they are.
+        while self.held.len() > REORDER_WINDOW || self.held_bytes > HELD_BYTES {
+            let Some((_, held)) = self.held.pop_first() else { break };
+            self.held_bytes -= held.bytes;
+            self.counts.dropped += 1;
+        }
+        if self.needs_snapshot() { Applied::NeedSnapshot } else { Applied::Held }
+    }
+
+    /// Drops what a snapshot made useless: older events, those of another match, and those too far ahead of it.
+    fn overtake(&mut self) {
+        let (position, state) = (self.position, &self.state);
+        let before = self.held.len();
+        self.held.retain(|key, held| {
+            let far = key.0 == position.0 && key.1.saturating_sub(position.1) > REORDER_WINDOW as u64 + 1;
+            *key > position && !far && held.event.match_id == state.match_id
+        });
+        self.held_bytes = self.held.values().map(|held| held.bytes).sum();
+        self.counts.dropped += (before - self.held.len()) as u64;
+    }
+
+    /// Applies the held events that are next; how many.
+    fn drain(&mut self) -> usize {
+        let mut applied = 0;
+        while let Some(held) = self.next().and_then(|next| self.held.remove(&next)) {
+            self.held_bytes -= held.bytes;
+            // A refusal is kept in `last_refusal`; if it leaves a gap, the loop ends there.
+            if self.take(&held.event).is_ok() && !matches!(held.event.body, Body::Unknown(_)) {
+                applied += 1;
+            }
+        }
+        applied
     }
 }

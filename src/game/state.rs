@@ -3,6 +3,7 @@
 //! Positions on a grid count from the top left. Times are Unix milliseconds as the sender's clock says (`ts` of the
 //! event), durations are milliseconds.
 
+use serde::de::{SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -160,38 +161,122 @@ pub struct Counter {
 /// Who may see something. `"public"` or a list of side ids in JSON.
 ///
 /// A missing visibility means public on public board state (a zone without an owner, its cells and its face-up cards)
-/// and hidden everywhere else.
+/// and hidden everywhere else. A list that is there is obeyed to the letter, whoever owns the thing: in Hanabi a hand
+/// is owned by one side and shown to the others. [`super::View`] has the rules for each part of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Visibility {
     Public,
     Sides(BTreeSet<SideId>),
 }
 
-/// An area of the table.
+/// An area of the table. In JSON its content lies beside its own fields, and `kind` says which content it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "FlatZone")]
 pub struct Zone {
     #[serde(flatten)]
     pub content: ZoneContent,
     /// The side it belongs to. None: the shared table.
-    #[serde(default)]
     pub owner: Option<SideId>,
-    #[serde(default)]
     pub label: String,
     /// Order among zones of one owner, smallest first.
-    #[serde(default)]
     pub order: i32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vis: Option<Visibility>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ZoneContent {
     Grid(Grid),
     Cards(Cards),
     Text(TextZone),
     Picture(PictureZone),
+}
+
+/// A zone as it is read: the fields of every kind side by side, all with names of their own. Read this way (and not
+/// flattened through serde's buffer) an error deep in a board can name its field.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FlatZone {
+    kind: ZoneKind,
+    #[serde(default)]
+    owner: Option<SideId>,
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    order: i32,
+    #[serde(default)]
+    vis: Option<Visibility>,
+    #[serde(default)]
+    cols: u16,
+    #[serde(default)]
+    rows: u16,
+    #[serde(default)]
+    ground: Ground,
+    #[serde(default)]
+    col_labels: Vec<String>,
+    #[serde(default)]
+    row_labels: Vec<String>,
+    #[serde(default)]
+    cells: Vec<Cell>,
+    #[serde(default)]
+    bodies: Vec<GridBody>,
+    #[serde(default)]
+    arrows: Vec<Arrow>,
+    #[serde(default)]
+    arrange: Arrange,
+    #[serde(default)]
+    role: CardRole,
+    #[serde(default)]
+    items: Vec<Card>,
+    #[serde(default)]
+    count: Option<u32>,
+    #[serde(default)]
+    slots: u16,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    mono: bool,
+    #[serde(default)]
+    picture: Option<PictureRef>,
+    #[serde(default)]
+    pixelated: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ZoneKind {
+    Grid,
+    Cards,
+    Text,
+    Picture,
+}
+
+impl From<FlatZone> for Zone {
+    fn from(z: FlatZone) -> Zone {
+        let content = match z.kind {
+            ZoneKind::Grid => ZoneContent::Grid(Grid {
+                cols: z.cols,
+                rows: z.rows,
+                ground: z.ground,
+                col_labels: z.col_labels,
+                row_labels: z.row_labels,
+                cells: z.cells,
+                bodies: z.bodies,
+                arrows: z.arrows,
+            }),
+            ZoneKind::Cards => ZoneContent::Cards(Cards {
+                arrange: z.arrange,
+                role: z.role,
+                items: z.items,
+                count: z.count,
+                slots: z.slots,
+            }),
+            ZoneKind::Text => ZoneContent::Text(TextZone { text: z.text, mono: z.mono }),
+            ZoneKind::Picture => ZoneContent::Picture(PictureZone { picture: z.picture, pixelated: z.pixelated }),
+        };
+        Zone { content, owner: z.owner, label: z.label, order: z.order, vis: z.vis }
+    }
 }
 
 /// A board of cols × rows cells.
@@ -450,8 +535,8 @@ pub struct Fact {
 pub struct Thought {
     pub id: String,
     pub text: String,
-    /// `(ts of the delta in Unix ms, bytes of text after it)`: the reading pace is computed from it. At most 256; older
-    /// ones are merged.
+    /// `(ts of the delta in Unix ms, bytes of text after it)`: the reading pace is computed from it. Neither falls. At
+    /// most [`super::limits::ARRIVALS`]; the oldest are merged.
     pub arrivals: Vec<(i64, u32)>,
     pub done: bool,
     pub vis: Option<Visibility>,
@@ -516,6 +601,7 @@ pub struct SceneCue {
 pub struct Marker {
     pub label: String,
     pub ts: i64,
+    pub vis: Option<Visibility>,
 }
 
 impl Serialize for Visibility {
@@ -529,16 +615,31 @@ impl Serialize for Visibility {
 
 impl<'de> Deserialize<'de> for Visibility {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Visibility, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Raw {
-            Word(String),
-            Sides(BTreeSet<SideId>),
+        struct Words;
+
+        impl<'de> Visitor<'de> for Words {
+            type Value = Visibility;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("\"public\" or a list of side ids")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Visibility, E> {
+                match word {
+                    "public" => Ok(Visibility::Public),
+                    _ => Err(E::invalid_value(Unexpected::Str(word), &self)),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Visibility, A::Error> {
+                let mut sides = BTreeSet::new();
+                while let Some(side) = list.next_element()? {
+                    sides.insert(side);
+                }
+                Ok(Visibility::Sides(sides))
+            }
         }
-        match Raw::deserialize(d) {
-            Ok(Raw::Word(w)) if w == "public" => Ok(Visibility::Public),
-            Ok(Raw::Sides(sides)) => Ok(Visibility::Sides(sides)),
-            _ => Err(serde::de::Error::custom("expected \"public\" or a list of side ids")),
-        }
+
+        d.deserialize_any(Words)
     }
 }

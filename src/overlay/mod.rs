@@ -1,15 +1,29 @@
 //! The picture's design: themes, layout, widgets, scenes, motion. [`compose`] is a pure function.
 //!
 //! Widgets keep nothing. What outlives a frame (a bar on its way, the pace at which a thought is read) is in
-//! [`Presentation`], itself a pure function of the states it was given and their media times.
+//! [`Presentation`], itself a pure function of the states it was given and their media times. [`Composer`] draws the
+//! same pictures as [`compose`] and remembers the baked base, so that it is the same `Arc` while its inputs are the same.
 
+mod colour;
+mod layout;
+mod numbers;
+mod painter;
 mod presentation;
+mod scenes;
+mod theme;
+mod widgets;
 
-pub use presentation::Presentation;
+pub use layout::{Layout, LayoutError, rects};
+pub use painter::Mark;
+pub use presentation::{Chip, ClockFace, ClockLook, Moment, Motion, Presentation, Reading};
+pub use theme::{Colors, SeatColors, Style, Theme, ThemeData, ThemeError};
 
-use crate::draw::{DrawList, Size};
+use crate::draw::{DrawList, Item, Size};
 use crate::game::Scene;
 use crate::raster::Raster;
+use painter::Painter;
+use scenes::Page;
+use std::sync::Arc;
 
 /// Media time: milliseconds since the stream began.
 pub type MediaMs = i64;
@@ -22,8 +36,6 @@ pub struct OnAir {
     pub viewers: Option<u64>,
     /// One-line name of the sponsor; None leaves its place to the ticker.
     pub sponsor: Option<String>,
-    /// `motion=reduced`: every duration is 0 and nothing pulses.
-    pub reduced_motion: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,19 +49,79 @@ pub enum Badge {
     Paused,
 }
 
-/// A theme: colours, type, radii.
-#[derive(Clone, Debug)]
-pub struct Theme {}
+/// Draws frames of one stream.
+pub struct Composer {
+    theme: Theme,
+    layout: Layout,
+    baked: Option<Baked>,
+    marks: Vec<Mark>,
+}
+
+/// The base of the page shown last.
+struct Baked {
+    page: Page,
+    items: Arc<Vec<Item>>,
+    marks: Vec<Mark>,
+}
+
+impl Composer {
+    /// Pictures are 1920×1080 or 1280×720.
+    pub fn new(theme: Theme, size: Size) -> Result<Composer, LayoutError> {
+        Ok(Composer { theme, layout: Layout::new(size)?, baked: None, marks: Vec::new() })
+    }
+
+    /// What `show` looks like at media time `t`.
+    pub fn compose(
+        &mut self,
+        show: &Presentation,
+        on_air: &OnAir,
+        scene: Scene,
+        t: MediaMs,
+        raster: &mut Raster,
+    ) -> DrawList {
+        let moment = Moment { show, t };
+        let page = Page::new(moment, on_air, scene, raster);
+        if self.baked.as_ref().is_none_or(|b| b.page != page) {
+            let mut painter = Painter::new(&self.theme, self.layout, raster);
+            page.base(&mut painter);
+            let (items, marks) = painter.finish();
+            self.baked = Some(Baked { page: page.clone(), items: Arc::new(items), marks });
+        }
+        let mut painter = Painter::new(&self.theme, self.layout, raster);
+        page.live(&mut painter, moment, on_air);
+        let (live, mut marks) = painter.finish();
+        let mut base = Arc::default();
+        if let Some(baked) = &self.baked {
+            base = baked.items.clone();
+            marks.extend(baked.marks.iter().copied());
+        }
+        self.marks = marks;
+        DrawList { size: self.layout.size(), base, live }
+    }
+
+    /// Places of the widgets of the picture composed last, output px.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    pub fn theme(&self) -> &Theme {
+        &self.theme
+    }
+
+    pub fn size(&self) -> Size {
+        self.layout.size()
+    }
+}
 
 /// Draws one frame: what `show` looks like at media time `t`.
 pub fn compose(
-    _show: &Presentation,
-    _on_air: &OnAir,
-    _scene: Scene,
-    _t: MediaMs,
+    show: &Presentation,
+    on_air: &OnAir,
+    scene: Scene,
+    t: MediaMs,
     size: Size,
-    _theme: &Theme,
-    _raster: &mut Raster,
-) -> DrawList {
-    DrawList { size, base: Default::default(), live: Vec::new() }
+    theme: &Theme,
+    raster: &mut Raster,
+) -> Result<DrawList, LayoutError> {
+    Ok(Composer::new(theme.clone(), size)?.compose(show, on_air, scene, t, raster))
 }

@@ -3,13 +3,17 @@
 //! Beside `draw`, so that the pure rooms stay pure: font bytes (or paths to map) and picture bytes are handed in, pixels
 //! and measures come out. Nothing here knows a widget or a GPU.
 
+mod cache;
 mod fonts;
 mod pictures;
 mod text;
 
-pub use fonts::FontSet;
-pub use pictures::{PictureError, Pictures};
-pub use text::{Family, Line, Paragraph, ParagraphLine, TextStyle, Typesetter, clean};
+pub use fonts::{FontOrigin, FontSet, FontStatus, SYSTEM_DIRS};
+pub use pictures::{MAX_DECODED_BYTES, MAX_PICTURE_BYTES, MAX_PICTURE_SIDE, PictureError, Pictures, decode};
+pub use text::{
+    Family, Line, MAX_LINE_BYTES, MAX_PARAGRAPH_BYTES, OVERHANG, Paragraph, ParagraphLine, TextStyle, Typesetter,
+    clean, clean_lines, isolate,
+};
 
 /// Names one rasterised glyph: face, glyph id, size, sub-pixel bin.
 pub type GlyphKey = cosmic_text::CacheKey;

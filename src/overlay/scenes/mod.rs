@@ -1,0 +1,107 @@
+//! Scenes: which widgets stand where. A [`Page`] is all that a scene's baked base depends on; the live layers are drawn
+//! from the [`Moment`].
+
+mod cards;
+mod multi;
+mod over;
+mod starting;
+mod versus;
+
+use super::OnAir;
+use super::painter::Painter;
+use super::presentation::Moment;
+use super::widgets::chrome::Chrome;
+use crate::game::{PictureRef, Scene, Side, SideId, ZoneContent};
+use crate::raster::{ImageKey, Raster};
+
+/// What the baked base of a picture is drawn from: two equal pages have the same base.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    chrome: Chrome,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Versus(versus::Page),
+    Cards(cards::Page),
+    Multi(multi::Page),
+    Starting(starting::Page),
+    Over(over::Page),
+}
+
+/// What the base shows of a side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Player {
+    pub id: SideId,
+    pub seat: u8,
+    pub name: String,
+    pub agent: String,
+    pub author: String,
+    pub lang: String,
+    pub avatar: Option<PictureRef>,
+    pub role: String,
+    pub blurb: String,
+    /// A clock stands beside the name.
+    pub clock: bool,
+    /// Changes when the avatar's picture arrives in the bank.
+    picture: Option<ImageKey>,
+}
+
+impl Player {
+    pub fn new(id: &SideId, side: &Side, raster: &mut Raster) -> Player {
+        let picture = side.avatar.as_ref().and_then(|a| raster.pictures.picture(&a.0)).map(|p| p.0);
+        Player {
+            id: id.clone(),
+            seat: side.seat,
+            name: if side.name.is_empty() { id.clone() } else { side.name.clone() },
+            agent: side.agent.clone(),
+            author: side.author.clone(),
+            lang: side.lang.clone(),
+            avatar: side.avatar.clone(),
+            role: side.role.clone(),
+            blurb: side.blurb.clone(),
+            clock: side.clock.is_some(),
+            picture,
+        }
+    }
+}
+
+impl Page {
+    pub fn new(m: Moment, on_air: &OnAir, scene: Scene, raster: &mut Raster) -> Page {
+        let players: Vec<Player> = m.sides().iter().map(|(id, side)| Player::new(id, side, raster)).collect();
+        let cards = m.state().board.zones.values().any(|z| matches!(z.content, ZoneContent::Cards(_)));
+        let kind = match scene {
+            Scene::Starting => Kind::Starting(starting::Page::new(m, players)),
+            Scene::Over => Kind::Over(over::Page::new(m, players)),
+            Scene::Live if players.len() == 2 && cards => Kind::Cards(cards::Page::new(m, players)),
+            Scene::Live if players.len() == 2 => Kind::Versus(versus::Page::new(m, players, raster)),
+            Scene::Live => Kind::Multi(multi::Page::new(m, players)),
+        };
+        Page { chrome: Chrome::new(m, on_air), kind }
+    }
+
+    /// Draws layers 0 to 2: stage, panels, names, board ground.
+    pub fn base(&self, p: &mut Painter) {
+        match &self.kind {
+            Kind::Versus(page) => page.base(p),
+            Kind::Cards(page) => page.base(p),
+            Kind::Multi(page) => page.base(p),
+            Kind::Starting(page) => page.base(p),
+            Kind::Over(page) => page.base(p),
+        }
+        self.chrome.base(p);
+    }
+
+    /// Draws everything that changes on its own.
+    pub fn live(&self, p: &mut Painter, m: Moment, on_air: &OnAir) {
+        match &self.kind {
+            Kind::Versus(page) => page.live(p, m),
+            Kind::Cards(page) => page.live(p, m),
+            Kind::Multi(page) => page.live(p, m),
+            Kind::Starting(page) => page.live(p, m),
+            Kind::Over(page) => page.live(p, m),
+        }
+        self.chrome.live(p, m, on_air);
+    }
+}

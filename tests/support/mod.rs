@@ -1,0 +1,6 @@
+//! Helpers of the integration tests.
+
+#![allow(dead_code)]
+
+pub mod cpu;
+pub mod matches;
