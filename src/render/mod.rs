@@ -1,4 +1,41 @@
 //! Executes draw lists and hands back NV12 pictures.
+//!
+//! # A frame
+//!
+//! 1. [`GpuRenderer::submit`] asks [`Damage::between`] what changed since the last picture. Nothing: nothing is sent.
+//! 2. `recorder` turns the items that touch a damaged rectangle into instances, cut to their clip and to the damage, in
+//!    drawing order; neighbours of one kind become one batch. `quad`, `path`, `glyph` and `image` each have a Rust file,
+//!    a shader of the same name in `shaders/` and a pass. Glyphs come out of the `atlas`.
+//! 3. `canvas` bakes the base if it is new, restores the damaged rectangles from it by texture copy (a software
+//!    rasteriser copies much faster than it samples) and draws the batches over them.
+//! 4. `rgba_to_nv12` converts the damaged tiles of 16 × 16 pixels and copies their rows to a staging buffer.
+//! 5. [`GpuRenderer::finish`] maps it and patches the rows into the next buffer of `frames`.
+//!
+//! # Losing the device
+//!
+//! All streams share one [`Gpu`]. A lost device, an exhausted memory or a frame that does not end fails the frame with
+//! [`RenderError::DeviceLost`]; the next one rebuilds the device (the first renderer that asks), its own textures and
+//! caches, and draws the whole picture.
+
+mod atlas;
+mod canvas;
+mod frames;
+mod glyph;
+mod gpu;
+mod image;
+mod null;
+mod passes;
+mod path;
+mod quad;
+mod recorder;
+mod reference;
+mod renderer;
+mod rgba_to_nv12;
+
+pub use gpu::{AdapterChoice, AdapterKind, AdapterReport, Gpu, adapters};
+pub use null::NullRenderer;
+pub use reference::rgba_to_nv12;
+pub use renderer::GpuRenderer;
 
 use crate::draw::{Damage, DrawList, Frame};
 use crate::raster::PixelSource;

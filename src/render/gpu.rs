@@ -1,0 +1,344 @@
+use super::RenderError;
+use super::passes::Passes;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A frame that takes longer than this is taken for a hung device.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between attempts to get a lost device back.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which graphics adapter to draw on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// A discrete GPU, else an integrated or virtual one, else the CPU (lavapipe).
+    #[default]
+    Auto,
+    /// The best one whose name or driver contains this text, in any case.
+    Named(String),
+}
+
+/// One adapter of this machine, as `agentcast check` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterReport {
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    pub kind: AdapterKind,
+    /// Driver and its version.
+    pub driver: String,
+}
+
+/// In order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdapterKind {
+    Discrete,
+    Integrated,
+    Virtual,
+    Other,
+    /// A software rasteriser: supported, slower.
+    Cpu,
+}
+
+/// The graphics device that all streams share. Survives the loss of the device below it: renderers notice and rebuild.
+pub struct Gpu {
+    choice: AdapterChoice,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    device: Arc<Device>,
+    retry_at: Option<Instant>,
+}
+
+/// One life of the device: gone for good once lost.
+pub(super) struct Device {
+    pub raw: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub passes: Passes,
+    pub adapter: AdapterReport,
+    generation: u64,
+    loss: Arc<OnceLock<String>>,
+}
+
+impl From<Option<String>> for AdapterChoice {
+    fn from(name: Option<String>) -> AdapterChoice {
+        name.map_or(AdapterChoice::Auto, AdapterChoice::Named)
+    }
+}
+
+impl fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AdapterKind::Discrete => "discrete GPU",
+            AdapterKind::Integrated => "integrated GPU",
+            AdapterKind::Virtual => "virtual GPU",
+            AdapterKind::Other => "other",
+            AdapterKind::Cpu => "CPU",
+        })
+    }
+}
+
+impl fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.backend, self.kind, self.driver)
+    }
+}
+
+/// The adapters that could draw here, best first.
+pub fn adapters() -> Vec<AdapterReport> {
+    enumerate().into_iter().map(|(report, _)| report).collect()
+}
+
+impl Gpu {
+    /// Opens the chosen adapter and compiles the shaders.
+    ///
+    /// # Errors
+    /// [`RenderError::NoAdapter`] says what was looked for and what was found.
+    pub fn open(choice: AdapterChoice) -> Result<Arc<Gpu>, RenderError> {
+        let device = Arc::new(Device::open(&choice, 0)?);
+        Ok(Arc::new(Gpu { choice, slot: Mutex::new(Slot { device, retry_at: None }) }))
+    }
+
+    /// The adapter in use.
+    pub fn adapter(&self) -> AdapterReport {
+        self.slot().device.adapter.clone()
+    }
+
+    /// How many times the device was rebuilt.
+    pub fn generation(&self) -> u64 {
+        self.slot().device.generation
+    }
+
+    /// Diagnostic: throws the device away as a driver reset would, frames in flight included.
+    pub fn simulate_loss(&self) {
+        let device = self.slot().device.clone();
+        device.lose("simulated");
+    }
+
+    /// The living device; rebuilds it when the last one was lost.
+    pub(super) fn device(&self) -> Result<Arc<Device>, RenderError> {
+        let mut slot = self.slot();
+        let Some(reason) = slot.device.lost() else { return Ok(slot.device.clone()) };
+        let reason = reason.to_owned();
+        if slot.retry_at.is_some_and(|at| Instant::now() < at) {
+            return Err(RenderError::DeviceLost(reason));
+        }
+        let generation = slot.device.generation + 1;
+        match Device::open(&self.choice, generation) {
+            Ok(device) => {
+                tracing::warn!(generation, reason, "graphics device rebuilt");
+                *slot = Slot { device: Arc::new(device), retry_at: None };
+                Ok(slot.device.clone())
+            }
+            Err(e) => {
+                slot.retry_at = Some(Instant::now() + REBUILD_PAUSE);
+                Err(RenderError::DeviceLost(format!("{reason}; not back yet: {e}")))
+            }
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Device {
+    fn open(choice: &AdapterChoice, generation: u64) -> Result<Device, RenderError> {
+        let found = enumerate();
+        let names: Vec<String> = found.iter().map(|(r, _)| r.to_string()).collect();
+        let mut failures = Vec::new();
+        for (report, adapter) in found.into_iter().filter(|(r, _)| choice.admits(r)) {
+            match Device::on(&adapter, report.clone(), generation) {
+                Ok(device) => {
+                    tracing::info!(
+                        adapter = report.name,
+                        backend = report.backend,
+                        kind = %report.kind,
+                        driver = report.driver,
+                        "graphics adapter"
+                    );
+                    return Ok(device);
+                }
+                Err(e) => {
+                    tracing::warn!(adapter = report.name, error = %e, "graphics adapter cannot be used");
+                    failures.push(format!("{}: {e}", report.name));
+                }
+            }
+        }
+        let list = if names.is_empty() { "none".to_owned() } else { names.join("; ") };
+        Err(RenderError::NoAdapter(match choice {
+            _ if !failures.is_empty() => failures.join("; "),
+            AdapterChoice::Auto => format!("found {list}"),
+            AdapterChoice::Named(name) => format!("nothing is called `{name}`, found {list}"),
+        }))
+    }
+
+    fn on(adapter: &wgpu::Adapter, report: AdapterReport, generation: u64) -> Result<Device, RenderError> {
+        let (raw, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("agentcast"),
+            required_features: wgpu::Features::empty(),
+            // The picture's size is checked against these when a renderer is made.
+            required_limits: wgpu::Limits::downlevel_defaults().using_resolution(adapter.limits()),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        }))
+        .map_err(|e| RenderError::Device(e.to_string()))?;
+        let loss = Arc::new(OnceLock::new());
+        let flag = loss.clone();
+        raw.set_device_lost_callback(move |reason, message| {
+            // Set already: we destroyed it ourselves.
+            let _ = flag.set(format!("{reason:?}: {message}"));
+        });
+        // Without a handler of ours wgpu panics on an error outside every scope.
+        raw.on_uncaptured_error(Arc::new(
+            |e: wgpu::Error| tracing::error!(error = %e, "graphics error outside a frame"),
+        ));
+        let passes = scoped(&raw, || Passes::new(&raw)).map_err(|e| RenderError::Device(e.to_string()))?;
+        Ok(Device { raw, queue, passes, adapter: report, generation, loss })
+    }
+
+    /// Why the device is gone, when it is.
+    pub fn lost(&self) -> Option<&str> {
+        self.loss.get().map(String::as_str)
+    }
+
+    /// Gives the device up.
+    pub fn lose(&self, reason: &str) {
+        let _ = self.loss.set(reason.to_owned());
+        self.raw.destroy();
+    }
+
+    /// Runs `work` in error scopes. A device lost, or out of memory, ends this life of it.
+    pub fn checked<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T, RenderError> {
+        let result = scoped(&self.raw, work);
+        if let Some(reason) = self.lost() {
+            return Err(RenderError::DeviceLost(reason.to_owned()));
+        }
+        result.map_err(|e| match e {
+            wgpu::Error::OutOfMemory { .. } => {
+                let reason = format!("out of graphics memory: {what}");
+                self.lose(&reason);
+                RenderError::DeviceLost(reason)
+            }
+            e => RenderError::Device(format!("{what}: {e}")),
+        })
+    }
+
+    /// Blocks until the submission is done and its callbacks have run.
+    pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), RenderError> {
+        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(FRAME_TIMEOUT) };
+        // wgpu panics in poll when the driver reports a lost device while it waits.
+        let reason = match catch_unwind(AssertUnwindSafe(|| self.raw.poll(poll))) {
+            Ok(Ok(_)) => match self.lost() {
+                None => return Ok(()),
+                Some(reason) => reason.to_owned(),
+            },
+            Ok(Err(e)) => format!("waiting for a frame: {e}"),
+            Err(_) => "the driver reported a lost device".to_owned(),
+        };
+        self.lose(&reason);
+        Err(RenderError::DeviceLost(reason))
+    }
+}
+
+impl AdapterChoice {
+    fn admits(&self, report: &AdapterReport) -> bool {
+        match self {
+            AdapterChoice::Auto => true,
+            AdapterChoice::Named(name) => {
+                let name = name.to_lowercase();
+                report.name.to_lowercase().contains(&name) || report.driver.to_lowercase().contains(&name)
+            }
+        }
+    }
+}
+
+fn scoped<T>(device: &wgpu::Device, work: impl FnOnce() -> T) -> Result<T, wgpu::Error> {
+    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let value = work();
+    // Last pushed, first popped. Out of memory explains the others, so it is reported first.
+    let errors = [validation.pop(), internal.pop(), memory.pop()].map(pollster::block_on);
+    match errors.into_iter().rev().flatten().next() {
+        Some(e) => Err(e),
+        None => Ok(value),
+    }
+}
+
+fn enumerate() -> Vec<(AdapterReport, wgpu::Adapter)> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut found: Vec<_> = adapters
+        .into_iter()
+        .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
+        .map(|a| (report(&a.get_info()), a))
+        .collect();
+    found.sort_by_key(|(r, _)| r.kind);
+    found
+}
+
+fn report(info: &wgpu::AdapterInfo) -> AdapterReport {
+    AdapterReport {
+        name: info.name.clone(),
+        backend: info.backend.to_string(),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Other => AdapterKind::Other,
+            wgpu::DeviceType::Cpu => AdapterKind::Cpu,
+        },
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// One device for the unit tests that do not break it.
+    pub fn shared() -> Arc<Gpu> {
+        static SHARED: OnceLock<Arc<Gpu>> = OnceLock::new();
+        SHARED.get_or_init(|| Gpu::open(AdapterChoice::Auto).expect("an adapter")).clone()
+    }
+
+    fn adapter(name: &str, driver: &str) -> AdapterReport {
+        AdapterReport { name: name.into(), backend: "vulkan".into(), kind: AdapterKind::Cpu, driver: driver.into() }
+    }
+
+    #[test]
+    fn adapter_named_matches_part_of_name_or_driver_in_any_case() {
+        let choice = AdapterChoice::Named("LLVM".into());
+        assert!(choice.admits(&adapter("llvmpipe (LLVM 15)", "lavapipe")));
+        assert!(choice.admits(&adapter("x", "Mesa llvmpipe")));
+        assert!(!choice.admits(&adapter("NVIDIA H200", "NVIDIA 570")));
+    }
+
+    #[test]
+    fn adapter_unknown_is_an_error_that_lists_what_is_there() {
+        let Err(e) = Gpu::open(AdapterChoice::Named("no such adapter".into())) else { panic!("opened") };
+        let text = e.to_string();
+        assert!(text.contains("no such adapter"), "{text}");
+        for a in adapters() {
+            assert!(text.contains(&a.name), "{text}");
+        }
+    }
+
+    #[test]
+    fn device_lost_is_rebuilt_as_the_next_generation() {
+        let gpu = Gpu::open(AdapterChoice::Auto).expect("an adapter");
+        let before = gpu.device().expect("alive");
+        assert!(before.lost().is_none());
+        gpu.simulate_loss();
+        assert!(matches!(before.checked("work", || ()), Err(RenderError::DeviceLost(_))));
+        let after = gpu.device().expect("rebuilt");
+        assert_eq!(gpu.generation(), 1);
+        assert!(after.lost().is_none());
+    }
+}
