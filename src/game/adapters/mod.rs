@@ -10,12 +10,13 @@
 //! | wire | JSON lines | envelopes of [`super::wire`] |
 
 mod detect;
-mod pgn;
-mod phh;
+mod shared;
 mod wire_lines;
 
 pub mod battlesnake;
 pub mod kaggle;
+pub mod pgn;
+pub mod phh;
 
 pub use detect::detect;
 
@@ -34,12 +35,23 @@ pub const PATCHES_PER_SNAPSHOT: u32 = 20;
 /// [`RecordError::Unknown`] when no format fits, [`RecordError::Malformed`] with the place for everything that is wrong
 /// before the end, bytes that are not UTF-8 included.
 pub fn read(bytes: &[u8], format: Option<Format>) -> Result<Record, RecordError> {
+    read_with(bytes, format, None)
+}
+
+/// [`read`] with what some engines write beside a record: the game description of Battlesnake websocket events (it has
+/// the board's size), the logs of a Kaggle episode. Other formats have no companion and ignore it.
+pub fn read_with(
+    bytes: &[u8],
+    format: Option<Format>,
+    companion: Option<&[u8]>,
+) -> Result<Record, RecordError> {
     let format = format.or_else(|| detect(bytes)).ok_or(RecordError::Unknown)?;
     let text = utf8(bytes)?;
+    let companion = companion.map(utf8).transpose()?;
     match format {
         Format::BattlesnakeOutput => battlesnake::read_output(text),
-        Format::BattlesnakeEvents => battlesnake::read_with_game(text, None),
-        Format::Kaggle => kaggle::read_with_logs(text, None),
+        Format::BattlesnakeEvents => battlesnake::read_with_game(text, companion),
+        Format::Kaggle => kaggle::read_with_logs(text, companion),
         Format::Pgn => pgn::read(text),
         Format::Phh => phh::read(text),
         Format::Wire => wire_lines::read(text),
@@ -75,6 +87,24 @@ pub enum Format {
     Phh,
     /// Our own wire format, one event a line.
     Wire,
+}
+
+impl Format {
+    /// What [`Format::from_name`] knows.
+    pub const NAMES: [&str; 6] = ["battlesnake", "battlesnake-events", "kaggle", "pgn", "phh", "agentcast"];
+
+    /// The format of a name on a command line.
+    pub fn from_name(name: &str) -> Option<Format> {
+        Some(match name {
+            "battlesnake" => Format::BattlesnakeOutput,
+            "battlesnake-events" => Format::BattlesnakeEvents,
+            "kaggle" => Format::Kaggle,
+            "pgn" => Format::Pgn,
+            "phh" => Format::Phh,
+            "agentcast" => Format::Wire,
+            _ => return None,
+        })
+    }
 }
 
 /// A recorded match.
