@@ -212,7 +212,8 @@ fn sending_to_a_stalled_peer_never_blocks_and_stopping_keeps_its_deadline() {
 
     let began = Instant::now();
     destination.stop(SECOND);
-    assert!(began.elapsed() <= SECOND + Duration::from_millis(100), "stopping took {:?}", began.elapsed());
+    // At its deadline it would leave the thread behind.
+    assert!(began.elapsed() < SECOND, "stopping took {:?}", began.elapsed());
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::encode::{EncodedPacket, StreamInfo};
 use reason::Failure;
 use session::{Deadline, Session};
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,7 +80,6 @@ impl Default for RtmpOptions {
 }
 
 /// An RTMP or RTMPS destination. Dropping it without [`Destination::stop`] gives it half a second to end.
-#[derive(Debug)]
 pub struct RtmpOutput {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -87,7 +87,6 @@ pub struct RtmpOutput {
     ended: Receiver<()>,
 }
 
-#[derive(Debug)]
 struct Shared {
     name: String,
     queue: SharedQueue,
@@ -168,6 +167,12 @@ impl RtmpOutput {
             }
         }
         self.shared.life().state = State::Stopped;
+    }
+}
+
+impl fmt::Debug for RtmpOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RtmpOutput").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
