@@ -110,6 +110,26 @@ fn moving_and_still_stream_keeps_gop_rate_and_profile() {
 }
 
 #[test]
+fn noise_that_no_rate_would_suffice_for_keeps_the_rate() {
+    let s = settings(640, 360, 30, 1000);
+    let mut encoder = H264Encoder::open(s.clone()).unwrap();
+    let mut random = 1u32;
+    let packets: Vec<_> = (0..150)
+        .flat_map(|n| {
+            let mut frame = picture(640, 360, n);
+            let data = &mut std::sync::Arc::get_mut(&mut frame).unwrap().data;
+            for p in &mut data[..672 * 360] {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *p = p.wrapping_add((random >> 26) as u8);
+            }
+            encoder.encode(&frame, i64::from(n) * 3000, true, false).unwrap()
+        })
+        .collect();
+    assert_eq!(idrs(&packets), [0, 2 * TICKS, 4 * TICKS]);
+    assert_constant_rate(&packets, 30, 1000.0);
+}
+
+#[test]
 fn constrained_baseline_has_neither_cabac_nor_high_tools() {
     let s = VideoSettings { profile: Profile::ConstrainedBaseline, ..settings(640, 360, 25, 800) };
     let mut encoder = H264Encoder::open(s.clone()).unwrap();

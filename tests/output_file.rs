@@ -270,6 +270,25 @@ fn gap_in_the_video_stays_a_gap_in_the_file() {
 }
 
 #[test]
+fn pictures_never_drawn_leave_the_others_at_their_time() {
+    let folder = Folder::new("late");
+    let path = folder.file("late.mp4");
+    let s = settings(320, 180, 30, 300);
+    let (mut encoder, audio) = (H264Encoder::open(s.clone()).unwrap(), AacEncoder::open().unwrap());
+    let info = Arc::new(StreamInfo::new(&s, &encoder, &audio));
+    // Two of every seven frames come too late; fragments end in every possible place among them.
+    let drawn: Vec<i64> = (0..150).filter(|n| n % 7 != 3 && n % 7 != 4).collect();
+    let packets_in: Vec<_> = drawn.iter().flat_map(|&n| encode(&mut encoder, &s, n..n + 1, |_| true)).collect();
+    record(&path, false, &info, &packets_in).stop(LONG);
+    let video = track(&packets(&path), 0);
+    assert_eq!(video.len(), drawn.len());
+    for (p, n) in video.iter().zip(drawn) {
+        assert!((p.0 - n as f64 / 30.0).abs() < 0.0001, "frame {n} at {}", p.0);
+    }
+    decodes(&path);
+}
+
+#[test]
 fn fragments_are_short_begin_at_idrs_and_carry_no_filler() {
     let (info, all) = six_seconds();
     let (mut fragmenter, init) = Fragmenter::new(&info, TICKS / 5, false).unwrap();
