@@ -2,7 +2,10 @@
 
 mod support;
 
-use agentcast::encode::TICKS;
+use agentcast::draw::{Nv12, Size};
+use agentcast::encode::{
+    AacEncoder, AudioEncoder, H264Encoder, Profile, StreamInfo, TICKS, VideoCodec, VideoEncoder, VideoSettings,
+};
 use agentcast::output::backoff::BackoffSettings;
 use agentcast::output::key::{RtmpTarget, StreamKey};
 use agentcast::output::rtmp::{CheckLevel, RtmpOptions, RtmpOutput, probe};
@@ -73,6 +76,56 @@ fn a_stream_as_the_receiver_gets_it_is_what_platforms_ask_for() {
     assert_eq!(connection.faults, [""; 0]);
     assert_eq!(flv::problems(&connection.tags(), &expect(600)), [""; 0]);
     let dir = TempDir::new("capture");
+    let file = dir.path().join("capture.flv");
+    connection.write_flv(&file);
+    assert_decodes(&file);
+}
+
+#[test]
+fn what_the_house_encodes_arrives_as_platforms_ask_for() {
+    let settings = VideoSettings {
+        width: 640,
+        height: 360,
+        fps: 30,
+        kbps: 1_500,
+        codec: VideoCodec::X264,
+        profile: Profile::default(),
+        preset: "superfast".into(),
+    };
+    let mut video = H264Encoder::open(settings.clone()).expect("x264 opens");
+    let mut audio = AacEncoder::open().expect("AAC opens");
+    let receiver = Receiver::start(Behaviour::default());
+    let mut destination = output(&receiver.url("house"), RtmpOptions { queue: 20 * SECOND, ..quick() });
+    destination.configure(Arc::new(StreamInfo::new(&settings, &video, &audio)));
+    let mut sound_at = 0;
+    for n in 0..240 {
+        // Moves, stands still for 2 s, moves again.
+        let still = (90..150).contains(&n);
+        let luma = (0..640 * 360).map(|i| (i % 640 + i / 640 + 5 * if still { 90 } else { n }) as u8 / 2 + 40);
+        let data = luma.chain(std::iter::repeat_n(128, 640 * 180)).collect();
+        let frame = Arc::new(Nv12 { size: Size { w: 640, h: 360 }, stride: 640, data });
+        let at = n as i64 * 3_000;
+        let packets = video.encode(&frame, at, !still || n == 90, false).expect("a picture");
+        packets.into_iter().for_each(|p| destination.send(p));
+        while sound_at <= at {
+            let packets = audio.encode(&[], sound_at).expect("silence");
+            packets.into_iter().for_each(|p| destination.send(p));
+            sound_at += 1_920;
+        }
+        if n == 0 {
+            // A connection begins on the newest IDR, so the second one must not be there yet.
+            let deadline = Instant::now() + 5 * SECOND;
+            while destination.status().bytes == 0 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+    destination.stop(5 * SECOND);
+    assert!(receiver.wait(SECOND, |c| c[0].closed));
+    let connection = &receiver.connections()[0];
+    let expect = Expect { width: 640, height: 360, cbr: Some(0.05), ..expect(1_500) };
+    assert_eq!(flv::problems(&connection.tags(), &expect), [""; 0]);
+    let dir = TempDir::new("house");
     let file = dir.path().join("capture.flv");
     connection.write_flv(&file);
     assert_decodes(&file);
