@@ -5,7 +5,6 @@ use agentcast::draw::*;
 use agentcast::raster::{GlyphImage, GlyphKey, ImageKey, PixelSource, Pixels};
 use agentcast::render::{AdapterChoice, Gpu, GpuRenderer, Renderer};
 use cosmic_text::{CacheKeyFlags, Weight, fontdb};
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 pub const SIZE: Size = Size { w: 160, h: 96 };
@@ -123,7 +122,7 @@ pub fn assert_near(name: &str, actual: &Canvas, expected: &Canvas, worst: u8) {
     if most(d) <= worst {
         return;
     }
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let amplified = deltas.iter().map(|d| d.map(|v| v.saturating_mul(8))).collect();
     let difference = Canvas { rgb: amplified, ..actual.clone() };
     for (kind, canvas) in [("actual", actual), ("expected", expected), ("difference", &difference)] {
@@ -170,7 +169,7 @@ pub fn any_item(rng: &mut fastrand::Rng) -> Item {
                 let (s, c) = ((i as f32 + turn) / n as f32 * std::f32::consts::TAU).sin_cos();
                 [rect.x + rect.w * (0.5 + 0.5 * c), rect.y + rect.h * (0.5 + 0.5 * s)]
             });
-            Shape::Path(Path_ { points: points.collect(), fill: color })
+            Shape::Path(Path { points: points.collect(), fill: color })
         }
         4..=5 => {
             let ids: Vec<u16> = (0..rng.usize(1..12)).map(|_| rng.u16(0..60)).collect();
@@ -196,5 +195,3 @@ pub fn any_color(rng: &mut fastrand::Rng) -> Color {
     let alpha = if rng.bool() { 255 } else { rng.u8(..) };
     Color([rng.u8(..), rng.u8(..), rng.u8(..), alpha])
 }
-
-use agentcast::draw::Path as Path_;

@@ -4,6 +4,7 @@ mod kit;
 mod loss;
 mod nv12;
 mod partial;
+mod scenes;
 mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
