@@ -1,15 +1,18 @@
 //! `check`: what works on this machine, each line green, amber or red, with what to do.
 
-use super::Check;
+use super::{Check, usage};
 use crate::encode;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{self, CheckLevel as Level, RtmpOptions};
 use crate::raster::{FontOrigin, FontSet, SYSTEM_DIRS};
 use crate::render::{self, AdapterKind, Gpu};
-use std::io::IsTerminal;
+use anyhow::Context;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 pub fn run(args: Check) -> anyhow::Result<ExitCode> {
+    let target = args.rtmp.as_deref().map(|url| RtmpTarget::parse(url, None)).transpose();
+    let target = target.context(usage("--rtmp"))?;
     let mut report = Report { color: std::io::stdout().is_terminal(), worst: Level::Ok };
     report.line(Level::Ok, "agentcast", env!("CARGO_PKG_VERSION"), "");
 
@@ -50,8 +53,7 @@ pub fn run(args: Check) -> anyhow::Result<ExitCode> {
         }
     }
 
-    if let Some(url) = &args.rtmp {
-        let target = RtmpTarget::parse(url, None)?;
+    if let Some(target) = target {
         let options = RtmpOptions { ca_file: args.ca_file.clone(), ..RtmpOptions::default() };
         for line in rtmp::probe(&target, &options) {
             report.line(line.level, line.step, &line.words, "");
@@ -74,9 +76,11 @@ impl Report {
             Level::Fail => ("FAIL", "31"),
         };
         let mark = if self.color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() };
-        println!("{mark}  {name:<12} {words}");
+        let mut out = std::io::stdout().lock();
+        // Whoever closed the pipe has read enough.
+        let _ = writeln!(out, "{mark}  {name:<12} {words}");
         if level != Level::Ok && !fix.is_empty() {
-            println!("      {:<12} -> {fix}", "");
+            let _ = writeln!(out, "      {:<12} -> {fix}", "");
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::usage;
 use crate::output::key::StreamKey;
 use anyhow::{Context, bail};
 use std::io::IsTerminal;
@@ -21,7 +22,9 @@ pub fn find(file: Option<&Path>, host: &str) -> anyhow::Result<StreamKey> {
         return StreamKey::new(key.trim()).context("AGENTCAST_STREAM_KEY");
     }
     if !std::io::stdin().is_terminal() {
-        bail!("{host} needs a stream key: give it by --key-file FILE or AGENTCAST_STREAM_KEY");
+        return Err(
+            usage(format!("{host} needs a stream key: give it by --key-file FILE or AGENTCAST_STREAM_KEY")).into()
+        );
     }
     let key = rpassword::prompt_password(format!("Stream key for {host} (not shown): ")).context("reading the key")?;
     if key.trim().is_empty() {

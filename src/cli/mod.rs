@@ -99,7 +99,7 @@ struct Render {
     #[arg(short, long)]
     output: PathBuf,
     /// Moment of the picture, seconds into the match
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = moment)]
     at: f64,
     #[command(flatten)]
     record: RecordArgs,
@@ -178,9 +178,10 @@ struct OutputArgs {
     /// Publish to this RTMP(S) address without the key: rtmps://HOST/APP
     #[arg(long, value_name = "URL")]
     rtmp: Vec<String>,
-    /// File with the stream key (one line). Else AGENTCAST_STREAM_KEY, else you are asked
+    /// File with the stream key (one line), for several --rtmp one each in their order. Else AGENTCAST_STREAM_KEY, else you
+    /// are asked
     #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    key_file: Vec<PathBuf>,
     /// CA certificates (PEM) to trust beside the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -205,9 +206,19 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("agentcast: {error:#}");
-        ExitCode::FAILURE
+        status::say!("agentcast: {error:#}");
+        // 2 is what clap says of its own.
+        if error.downcast_ref::<Usage>().is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
+}
+
+/// An argument that is wrong, by name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+fn usage(words: impl Into<String>) -> Usage {
+    Usage(words.into())
 }
 
 fn size(s: &str) -> Result<Size, String> {
@@ -232,6 +243,11 @@ fn view(s: &str) -> Result<View, String> {
 fn speed(s: &str) -> Result<f64, String> {
     let speed = s.parse::<f64>().unwrap_or(f64::NAN);
     if (0.1..=100.0).contains(&speed) { Ok(speed) } else { Err("a number from 0.1 to 100".into()) }
+}
+
+fn moment(s: &str) -> Result<f64, String> {
+    let seconds = s.parse::<f64>().unwrap_or(f64::NAN);
+    if (0.0..=1e6).contains(&seconds) { Ok(seconds) } else { Err("seconds from 0 to 1000000".into()) }
 }
 
 fn codec(s: &str) -> Result<VideoCodec, String> {

@@ -1,6 +1,7 @@
 //! `render`: the same broadcast without a clock, as fast as the machine can.
 
-use super::Render;
+use super::status::say;
+use super::{Render, usage};
 use crate::draw::Size;
 use crate::encode::TICKS;
 use crate::output::State;
@@ -17,9 +18,13 @@ use std::time::{Duration, Instant};
 const OVER_MS: i64 = 5_000;
 
 pub fn render(args: Render) -> anyhow::Result<ExitCode> {
+    let kind = args.output.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    let kind = kind
+        .filter(|kind| kind == "png" || kind == "mp4")
+        .ok_or_else(|| usage(format!("--output {}: the name must end in .mp4 or .png", args.output.display())))?;
     let record = args.record.read(&args.file)?;
     if let Some(words) = &record.truncated {
-        eprintln!("note: {words}; rendering what there is");
+        say!("note: {words}; rendering what there is");
     }
     let name = args.file.file_stem().map_or("match".into(), |s| s.to_string_lossy().into_owned());
     let settings = args.picture.settings(&name)?;
@@ -28,17 +33,17 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
     let studio = Studio::open(args.picture.adapter.clone().into())?;
     let replay = Replay::new(record, options);
     let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
-    match args.output.extension().and_then(|e| e.to_str()) {
-        Some("png") => {
+    match kind.as_str() {
+        "png" => {
             let size = studio.size(&settings);
             let mut director = studio.director(&settings, size, Box::new(replay))?;
             let until = (args.at * 1000.0) as i64;
             let rgba = director.grab(until, &on_air).context("drawing the picture")?;
             save_png(&args.output, size, &rgba)?;
-            eprintln!("{}: {}x{} at {:.2} s", args.output.display(), size.w, size.h, args.at);
+            say!("{}: {}x{} at {:.2} s", args.output.display(), size.w, size.h, args.at);
         }
-        Some("mp4") => {
-            let total_ms = replay.duration_ms() + OVER_MS;
+        _ => {
+            let total_ms = replay.duration_ms() + OVER_MS + settings.delay_ms;
             let (mut director, mut transmitter) = studio.assemble(&settings, Box::new(replay))?;
             transmitter.add(1, Box::new(FileOutput::create(&args.output, true)?));
             let fps = i64::from(settings.fps);
@@ -67,13 +72,12 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
                 bail!("{}: {}", args.output.display(), status.last_error.unwrap_or_default());
             }
             let (seconds, took) = (total as f64 / fps as f64, began.elapsed().as_secs_f64());
-            eprintln!(
+            say!(
                 "{}: {seconds:.1} s of video in {took:.1} s ({:.1}x real time)",
                 args.output.display(),
                 seconds / took
             );
         }
-        _ => bail!("-o {}: the name must end in .mp4 or .png", args.output.display()),
     }
     Ok(ExitCode::SUCCESS)
 }

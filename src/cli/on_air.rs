@@ -1,25 +1,27 @@
 //! `demo` and `play`: a broadcast in real time until the match is over or somebody stops it.
 
-use super::status::{StatusLine, line};
-use super::{Demo, OutputArgs, PictureArgs, Play, key};
+use super::status::{StatusLine, line, say};
+use super::{Demo, OutputArgs, PictureArgs, Play, key, usage};
 use crate::game::Event;
 use crate::game::adapters::{self, Record};
+use crate::game::limits::EVENT_BYTES;
 use crate::http::PreviewServer;
 use crate::output::file::FileOutput;
 use crate::output::key::RtmpTarget;
 use crate::output::preview::Preview;
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
-use crate::output::{Destination, State};
+use crate::output::{Destination, State, Status};
 use crate::overlay::Theme;
 use crate::stream::{Broadcast, Feed, ReplayOptions, StreamStatus};
 use crate::studio::{StreamSettings, Studio};
 use anyhow::{Context, bail};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long the closing scene stays before a played match ends.
 const OVER: Duration = Duration::from_secs(8);
@@ -35,7 +37,7 @@ pub fn demo(args: Demo) -> anyhow::Result<ExitCode> {
         _ => (include_bytes!("../../assets/demo/chess.pgn"), "chess between two engines"),
     };
     let record = adapters::read(bytes, None).context("the bundled match")?;
-    eprintln!("agentcast demo: {name}, a real recorded match");
+    say!("agentcast demo: {name}, a real recorded match");
     let mut outputs = args.outputs;
     outputs.record.get_or_insert_with(|| PathBuf::from("demo.mp4"));
     let options = ReplayOptions {
@@ -47,6 +49,10 @@ pub fn demo(args: Demo) -> anyhow::Result<ExitCode> {
 }
 
 pub fn play(args: Play) -> anyhow::Result<ExitCode> {
+    if args.outputs.rtmp.is_empty() && args.outputs.record.is_none() && args.preview_port.is_none() {
+        let words = "nowhere to send the stream: add --rtmp URL, --record PATH or --preview-port PORT";
+        return Err(usage(words).into());
+    }
     let name = args.file.file_stem().map_or("match".into(), |s| s.to_string_lossy().into_owned());
     let what = if args.file == Path::new("-") {
         Match::Live
@@ -59,9 +65,6 @@ pub fn play(args: Play) -> anyhow::Result<ExitCode> {
         };
         Match::Recorded(record, options)
     };
-    if args.outputs.rtmp.is_empty() && args.outputs.record.is_none() && args.preview_port.is_none() {
-        bail!("nowhere to send the stream: add --rtmp URL, --record PATH or --preview-port PORT");
-    }
     run(what, &name, &args.picture, &args.outputs, args.preview_port)
 }
 
@@ -71,6 +74,13 @@ enum Match {
     Live,
 }
 
+/// What the thread that reads standard input has done so far.
+#[derive(Default)]
+struct Input {
+    accepted: AtomicU64,
+    closed: AtomicBool,
+}
+
 fn run(
     what: Match,
     name: &str,
@@ -78,12 +88,16 @@ fn run(
     outputs: &OutputArgs,
     preview_port: Option<u16>,
 ) -> anyhow::Result<ExitCode> {
-    // Everything that can be wrong with the arguments comes before the first thread.
-    let mut destinations = rtmp_outputs(outputs)?;
+    // Everything that can be wrong with the arguments comes before the first thread and the first byte written.
     let settings = picture.settings(name)?;
+    let targets = rtmp_targets(outputs)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let _inside = runtime.enter();
+    // From here on a signal means a clean end.
+    let mut signals = Signals::listen().context("signals cannot be handled")?;
     let studio = Studio::open(picture.adapter.clone().into())?;
     let video = studio.video(&settings);
-    eprintln!(
+    say!(
         "drawing on {}; {}x{} at {} fps, {} kbit/s",
         studio.gpu().adapter(),
         video.width,
@@ -91,85 +105,107 @@ fn run(
         video.fps,
         video.kbps
     );
+    let shown = Arc::<Mutex<String>>::default();
+    let mut preview = None;
+    let mut server = None;
+    if let Some(port) = preview_port {
+        let (destination, hub) = Preview::new();
+        let shown = shown.clone();
+        let text = move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bound = runtime
+            .block_on(PreviewServer::bind(port, hub, text))
+            .with_context(|| format!("--preview-port {port}: the page cannot listen there; name another port"))?;
+        say!("preview:  http://{}/", bound.address());
+        (preview, server) = (Some(destination), Some(bound));
+    }
+    let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
+    let publishing = targets.len();
+    for target in targets {
+        say!("publishing to {}", target.name());
+        let options = RtmpOptions { ca_file: outputs.ca_file.clone(), ..RtmpOptions::default() };
+        destinations.push(Box::new(RtmpOutput::spawn(target, options)?));
+    }
     if let Some(path) = &outputs.record {
         destinations.push(Box::new(FileOutput::create(path, true)?));
-        eprintln!("recording to {}", path.display());
+        say!("recording to {}", path.display());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let stdin_closed = Arc::<AtomicBool>::default();
+    if let Some(destination) = preview {
+        destinations.push(Box::new(destination));
+    }
+    let linger = OVER + Duration::from_millis(settings.delay_ms.unsigned_abs());
+    let input = Arc::<Input>::default();
     let broadcast = match what {
         Match::Recorded(record, options) => {
             if let Some(words) = &record.truncated {
-                eprintln!("note: {words}; playing what there is");
+                say!("note: {words}; playing what there is");
             }
             studio.replay(settings, record, options)?
         }
         Match::Live => {
             let (broadcast, feed) = studio.live(settings)?;
-            read_events(feed, stdin_closed.clone())?;
+            read_events(feed, input.clone())?;
             broadcast
         }
     };
     for destination in destinations {
         broadcast.add_output(destination)?;
     }
-    let shown = Arc::<Mutex<String>>::default();
-    let server = match preview_port {
-        Some(port) => {
-            let (destination, hub) = Preview::new();
-            broadcast.add_output(Box::new(destination))?;
-            let shown = shown.clone();
-            let text = move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let server = runtime
-                .block_on(PreviewServer::bind(port, hub, text))
-                .with_context(|| format!("the preview page cannot listen on 127.0.0.1:{port}; name another port"))?;
-            eprintln!("preview:  http://{}/", server.address());
-            Some(server)
-        }
-        None => None,
-    };
-    let code = runtime.block_on(watch(&broadcast, server.as_ref(), &shown, &stdin_closed));
+    let end = runtime.block_on(watch(&broadcast, server.as_ref(), &shown, &input, linger, &mut signals));
     let status = broadcast.status();
-    let outputs = status.outputs.clone();
     broadcast.stop(STOP);
     if let Some(server) = server {
         runtime.block_on(server.shutdown());
     }
-    eprintln!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
-    for o in outputs {
-        eprintln!(
-            "  {}: {} MB sent, {} packets dropped, {} reconnects",
-            o.name,
-            o.bytes / 1_000_000,
-            o.dropped,
-            o.reconnects
-        );
+    say!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
+    for o in &status.outputs {
+        let megabytes = o.bytes as f64 / 1e6;
+        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects", o.name, o.dropped, o.reconnects);
     }
-    Ok(code)
+    end?;
+    let gave_up = |outputs: &[Status]| outputs.iter().any(|o| o.state == State::NeedsAttention);
+    let (published, kept) = status.outputs.split_at(publishing.min(status.outputs.len()));
+    Ok(match (gave_up(published), gave_up(kept)) {
+        (true, _) => ExitCode::from(3),
+        (false, true) => ExitCode::FAILURE,
+        (false, false) => ExitCode::SUCCESS,
+    })
 }
 
-/// Shows the status until the match is over, somebody stops it, or no destination is left.
+/// What asks the program to end: Ctrl-C, SIGTERM, and the terminal closing.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        let [int, term, hup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Signals([int?, term?, hup?]))
+    }
+
+    async fn any(&mut self) {
+        let [int, term, hup] = &mut self.0;
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+            _ = hup.recv() => {}
+        }
+    }
+}
+
+/// Shows the status until the match is over for `linger`, somebody stops it, or no destination is left.
 async fn watch(
     broadcast: &Broadcast,
     server: Option<&PreviewServer>,
     shown: &Mutex<String>,
-    stdin_closed: &AtomicBool,
-) -> ExitCode {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(error) => {
-            tracing::error!("SIGTERM cannot be handled: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    input: &Input,
+    linger: Duration,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
     let mut status_line = StatusLine::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let mut over: Option<Instant> = None;
     let mut told = Vec::new();
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
-            _ = terminate.recv() => break,
+            () = signals.any() => break,
             _ = tick.tick() => {}
         }
         let status = broadcast.status();
@@ -180,20 +216,29 @@ async fn watch(
         tell(&status, &mut told, &mut status_line);
         status_line.show(&text);
         *shown.lock().unwrap_or_else(PoisonError::into_inner) = text;
-        if broadcast.ended() || stdin_closed.load(Ordering::Relaxed) {
+        if !broadcast.runs() {
+            status_line.end();
+            bail!("the stream ended by a fault of its own; what was recorded is kept");
+        }
+        let closed = input.closed.load(Ordering::Acquire);
+        if closed && input.accepted.load(Ordering::Acquire) == 0 {
+            status_line.end();
+            bail!("standard input ended without one valid event");
+        }
+        if broadcast.ended() || closed {
             let since = *over.get_or_insert_with(Instant::now);
-            if since.elapsed() >= OVER {
+            if since.elapsed() >= linger {
                 break;
             }
         }
         if !status.outputs.is_empty() && status.outputs.iter().all(|o| o.state == State::NeedsAttention) {
             status_line.end();
-            eprintln!("agentcast: no destination takes the stream");
-            return ExitCode::from(3);
+            say!("agentcast: no destination takes the stream");
+            return Ok(());
         }
     }
     status_line.end();
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 /// Prints each destination's trouble once, in its own line.
@@ -203,50 +248,87 @@ fn tell(status: &StreamStatus, told: &mut Vec<Option<String>>, status_line: &mut
         if output.last_error != *told {
             if let Some(words) = &output.last_error {
                 status_line.end();
-                eprintln!("{}: {words}", output.name);
+                say!("{}: {words}", output.name);
             }
             told.clone_from(&output.last_error);
         }
     }
 }
 
-fn rtmp_outputs(args: &OutputArgs) -> anyhow::Result<Vec<Box<dyn Destination>>> {
-    let mut outputs: Vec<Box<dyn Destination>> = Vec::new();
-    for url in &args.rtmp {
-        let mut target = RtmpTarget::parse(url, None).context("--rtmp")?;
+/// Every named address with its key.
+fn rtmp_targets(args: &OutputArgs) -> anyhow::Result<Vec<RtmpTarget>> {
+    let parse = |url: &String| RtmpTarget::parse(url, None).context(usage("--rtmp"));
+    let mut targets = args.rtmp.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
+    let without = targets.iter().filter(|t| !t.key_in_url()).count();
+    let files = args.key_file.len();
+    if files > without || (files > 0 && files < without) {
+        let words = format!("--key-file: {files} given for {without} addresses without a key; name one for each");
+        return Err(usage(words).into());
+    }
+    if without > 1 && files == 0 && std::env::var_os("AGENTCAST_STREAM_KEY").is_some() {
+        let words = format!("AGENTCAST_STREAM_KEY holds one key for {without} addresses; use --key-file for each");
+        return Err(usage(words).into());
+    }
+    let mut files = args.key_file.iter();
+    for (target, url) in targets.iter_mut().zip(&args.rtmp) {
         if target.key_in_url() {
-            eprintln!(
+            say!(
                 "warning: the stream key stands in the address, where others on this host can read it; \
                  use --key-file or AGENTCAST_STREAM_KEY"
             );
         } else {
-            let key = key::find(args.key_file.as_deref(), &target.name())?;
-            target = RtmpTarget::parse(url, Some(key)).context("--rtmp")?;
+            let key = key::find(files.next().map(PathBuf::as_path), &target.name())?;
+            *target = RtmpTarget::parse(url, Some(key)).context(usage("--rtmp"))?;
         }
-        eprintln!("publishing to {}", target.name());
-        let options = RtmpOptions { ca_file: args.ca_file.clone(), ..RtmpOptions::default() };
-        outputs.push(Box::new(RtmpOutput::spawn(target, options)?));
     }
-    Ok(outputs)
+    Ok(targets)
 }
 
 /// Feeds the lines of standard input; a bad one is reported with its number and skipped.
-fn read_events(feed: Feed, closed: Arc<AtomicBool>) -> anyhow::Result<()> {
+fn read_events(feed: Feed, input: Arc<Input>) -> anyhow::Result<()> {
     let work = move || {
-        for (number, line) in std::io::stdin().lock().lines().enumerate() {
-            let Ok(line) = line else { break };
-            if line.trim().is_empty() {
-                continue;
+        let mut lines = std::io::stdin().lock();
+        let mut line = Vec::new();
+        for number in 1u64.. {
+            match next_line(&mut lines, &mut line) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!("standard input: {error}");
+                    break;
+                }
             }
-            let pushed = Event::from_json(&line).map_err(|e| e.to_string());
-            if let Err(error) = pushed.and_then(|event| feed.push(event).map_err(|e| e.to_string())) {
-                tracing::warn!("line {} of the events: {error}", number + 1);
+            match push(&feed, &line) {
+                Ok(accepted) => _ = input.accepted.fetch_add(u64::from(accepted), Ordering::Release),
+                Err(error) => tracing::warn!("line {number} of the events: {error}"),
             }
         }
-        closed.store(true, Ordering::Relaxed);
+        input.closed.store(true, Ordering::Release);
     };
     std::thread::Builder::new().name("events".into()).spawn(work).context("reading events")?;
     Ok(())
+}
+
+/// Whether the line was an event, not an empty one.
+fn push(feed: &Feed, line: &[u8]) -> Result<bool, String> {
+    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    if line.trim().is_empty() {
+        return Ok(false);
+    }
+    let event = Event::from_json(line).map_err(|e| e.to_string())?;
+    feed.push(event).map_err(|e| e.to_string())?;
+    Ok(true)
+}
+
+/// Reads a line with its end; false: there is none. Of one over the limit only a part that is still over it.
+fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    line.clear();
+    let most = EVENT_BYTES + 2;
+    let got = input.by_ref().take(most as u64).read_until(b'\n', line)?;
+    if got == most && !line.ends_with(b"\n") {
+        input.skip_until(b'\n')?;
+    }
+    Ok(got > 0)
 }
 
 impl PictureArgs {
@@ -272,8 +354,8 @@ fn theme(name: &str) -> anyhow::Result<Theme> {
         return Ok(theme);
     }
     let text = std::fs::read_to_string(name)
-        .with_context(|| format!("--theme {name}: neither a built-in theme (arena, paper) nor a file"))?;
-    Theme::from_json(&text).with_context(|| format!("--theme {name}"))
+        .context(usage(format!("--theme {name}: neither a built-in theme (arena, paper) nor a file")))?;
+    Theme::from_json(&text).context(usage(format!("--theme {name}")))
 }
 
 impl super::RecordArgs {
@@ -285,5 +367,24 @@ impl super::RecordArgs {
             None => None,
         };
         adapters::read_with(&bytes, self.format, companion.as_deref()).with_context(|| format!("{}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_over_the_limit_is_passed_over_and_the_next_one_is_whole() {
+        let mut text = vec![b'x'; EVENT_BYTES + 100];
+        text.extend_from_slice(b"\nnext\n\nlast");
+        let (mut input, mut line) = (std::io::Cursor::new(text), Vec::new());
+        assert!(next_line(&mut input, &mut line).unwrap());
+        assert!(line.len() > EVENT_BYTES);
+        for wanted in [&b"next\n"[..], b"\n", b"last"] {
+            assert!(next_line(&mut input, &mut line).unwrap());
+            assert_eq!(line, wanted);
+        }
+        assert!(!next_line(&mut input, &mut line).unwrap());
     }
 }

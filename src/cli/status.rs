@@ -4,6 +4,16 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
+/// Prints a line on standard error. A closed terminal is no reason to stop a broadcast, so it never panics, unlike
+/// `eprintln!`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+pub(super) use say;
+
 /// Logs go to standard error: warnings by default.
 pub fn init_logging(verbose: u8) {
     let default = match verbose {
@@ -17,6 +27,8 @@ pub fn init_logging(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would be told by `eprintln!`.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(verbose > 1)
         .try_init();
@@ -97,7 +109,7 @@ impl StatusLine {
     /// Ends the line, so that what follows stands below it.
     pub fn end(&mut self) {
         if self.terminal && self.width > 0 {
-            eprintln!();
+            say!();
             self.width = 0;
         }
     }

@@ -1,23 +1,25 @@
 //! The preview: a page with a real `<video>`, fed over a WebSocket with the same packets that every destination gets.
 //!
-//! It decides nothing about pictures or packets. It listens on loopback only and checks `Origin` and `Host`, so that no
-//! other page in the operator's browser can read the stream.
+//! It decides nothing about pictures or packets. It listens on loopback only and checks `Host` and, for the stream,
+//! `Origin`, so that no other page in the operator's browser can read it.
 
 use crate::output::preview::{PreviewHub, Segment};
 use axum::Router;
-use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// What a page that plays says of itself, twice a second.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Viewing {
     /// Position, seconds.
@@ -31,6 +33,13 @@ pub struct Viewing {
     pub height: u32,
 }
 
+/// A page that was silent for longer plays no more.
+const SILENT: Duration = Duration::from_secs(3);
+/// Longest report of a page, bytes.
+const REPORT: usize = 1_024;
+/// Connections get this long to end by themselves; then they are cut.
+const CLOSE: Duration = Duration::from_millis(500);
+
 /// The preview server of one stream.
 pub struct PreviewServer {
     address: SocketAddr,
@@ -43,7 +52,7 @@ struct Shared {
     hub: PreviewHub,
     /// One line about the stream for the page.
     line: Box<dyn Fn() -> String + Send + Sync>,
-    viewing: Mutex<Option<Viewing>>,
+    viewing: Mutex<Option<(Instant, Viewing)>>,
     close: watch::Receiver<bool>,
 }
 
@@ -62,6 +71,7 @@ impl PreviewServer {
             .route("/", get(page))
             .route("/status.json", get(status))
             .route("/preview", get(preview))
+            .layer(from_fn(only_here))
             .with_state(shared.clone());
         let mut stop = closed;
         let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
@@ -76,19 +86,37 @@ impl PreviewServer {
         self.address
     }
 
-    /// What the newest report of a playing page said.
+    /// What the newest report of a page that plays now said.
     pub fn viewing(&self) -> Option<Viewing> {
-        self.shared.viewing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.viewing()
     }
 
     /// Ends all sessions and frees the port.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         // Nobody may be listening any more: then it is down already.
         let _ = self.close.send(true);
-        match self.task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("the preview server ended: {error}"),
-            Err(error) => tracing::error!("the preview server ended by a panic: {error}"),
+        match tokio::time::timeout(CLOSE, &mut self.task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!("the preview server ended: {error}"),
+            Ok(Err(error)) => tracing::error!("the preview server ended by a panic: {error}"),
+            // Somebody holds a connection open and says nothing.
+            Err(_) => self.task.abort(),
+        }
+    }
+}
+
+impl Shared {
+    fn viewing(&self) -> Option<Viewing> {
+        let viewing = self.viewing.lock().unwrap_or_else(PoisonError::into_inner);
+        viewing.as_ref().filter(|(at, _)| at.elapsed() < SILENT).map(|(_, viewing)| viewing.clone())
+    }
+
+    /// Keeps what a page says of itself, when it can be true.
+    fn report(&self, text: &str) {
+        let Ok(viewing) = serde_json::from_str::<Viewing>(text) else { return };
+        let day = 0.0..86_400.0;
+        if day.contains(&viewing.at) && day.contains(&viewing.behind) {
+            *self.viewing.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), viewing));
         }
     }
 }
@@ -104,21 +132,36 @@ async fn page() -> impl IntoResponse {
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let body = serde_json::json!({ "line": (shared.line)() }).to_string();
+    let body = serde_json::json!({
+        "line": (shared.line)(),
+        "players": shared.hub.subscribers(),
+        "viewing": shared.viewing(),
+    });
+    let body = body.to_string();
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body)
 }
 
-async fn preview(State(shared): State<Arc<Shared>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
-    // Browsers send Origin with every WebSocket; a page of another site must not read the stream.
-    if origin.is_some_and(|o| o.strip_prefix("http://") != Some(host)) || !is_loopback(host) {
+/// Turns away whoever reaches us by a name that somebody else's DNS points here, and pages of other sites: browsers send
+/// `Origin` with every WebSocket.
+async fn only_here(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = text(headers, header::HOST).unwrap_or_default();
+    let foreign = headers.contains_key(header::ORIGIN)
+        && text(headers, header::ORIGIN).and_then(|o| o.strip_prefix("http://")) != Some(host);
+    if foreign || !is_loopback(host) {
         return (StatusCode::FORBIDDEN, "open the preview at the address that agentcast printed").into_response();
     }
-    upgrade.on_upgrade(move |socket| session(socket, shared))
+    next.run(request).await
 }
 
-/// A name that resolves here by somebody else's DNS must not pass as us.
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+async fn preview(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.max_message_size(REPORT).on_upgrade(move |socket| session(socket, shared))
+}
+
 fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "127.0.0.1" | "localhost" | "[::1]")
@@ -144,21 +187,19 @@ async fn session(mut socket: WebSocket, shared: Arc<Shared>) {
             },
             said = socket.recv() => {
                 match said {
-                    Some(Ok(Message::Text(text))) => {
-                        if let Ok(viewing) = serde_json::from_str(&text) {
-                            *shared.viewing.lock().unwrap_or_else(PoisonError::into_inner) = Some(viewing);
-                        }
-                    }
+                    Some(Ok(Message::Text(text))) => shared.report(&text),
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return,
                 }
                 continue;
             }
         };
-        if socket.send(message).await.is_err() {
-            return;
+        // A page that reads nothing must not hold up the end.
+        tokio::select! {
+            _ = async { close.wait_for(|closed| *closed).await.is_ok() } => return,
+            sent = socket.send(message) => if sent.is_err() { return },
         }
     }
-    // The page may be gone already.
-    let _ = socket.send(Message::Close(None)).await;
+    // The page may be gone already, or read nothing.
+    let _ = tokio::time::timeout(CLOSE / 2, socket.send(Message::Close(None))).await;
 }

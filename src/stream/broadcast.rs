@@ -127,6 +127,11 @@ impl Broadcast {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Whether the stream's threads still run; they end by themselves only when something is broken.
+    pub fn runs(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
     /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads.
     pub fn stop(mut self, deadline: Duration) {
         *lock(&self.deadline) = deadline;
