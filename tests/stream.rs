@@ -1,22 +1,28 @@
-//! Whole broadcasts on fakes, in paused time.
+//! Whole broadcasts: on fakes in paused time, and one on real parts that loses its graphics device.
 
-mod support {
-    pub mod fakes;
-}
+mod support;
 
 use agentcast::draw::{Damage, Size};
 use agentcast::encode::{FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
 use agentcast::game::adapters::{self, Record};
 use agentcast::game::{Body, Delayed, MatchState, View};
+use agentcast::output::file::FileOutput;
+use agentcast::output::key::RtmpTarget;
+use agentcast::output::rtmp::{RtmpOptions, RtmpOutput};
 use agentcast::overlay::{Composer, OnAir, Presentation, Theme};
 use agentcast::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
-use agentcast::render::RenderError;
+use agentcast::render::{AdapterChoice, RenderError};
 use agentcast::stream::{
-    Broadcast, Clock, Director, Feed, Live, Parts, Picture, Replay, ReplayOptions, Source, Transmitter,
+    Broadcast, Clock, Director, Feed, Live, Parts, Picture, Replay, ReplayOptions, Source, StreamStatus, Transmitter,
 };
+use agentcast::studio::{StreamSettings, Studio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::dir::TempDir;
 use support::fakes::{FakeAudio, FakeRenderer, FakeVideo, Got, PausedClock, Sink};
+use support::flv;
+use support::nginx::Nginx;
+use support::program::wait_until;
 
 const PGN: &str = include_str!("../assets/demo/chess.pgn");
 
@@ -225,4 +231,46 @@ fn every_event_of_the_bundled_match_is_accepted() {
         replay.poll(i64::MAX / 2);
         assert_eq!(replay.refused(), None, "{name}");
     }
+}
+
+/// Waits until the status is as wanted; fails the test when it is not in time.
+#[track_caller]
+fn wait_for(broadcast: &Broadcast, what: &str, wanted: impl Fn(&StreamStatus) -> bool) -> StreamStatus {
+    wait_until(what, Duration::from_secs(30), || Some(broadcast.status()).filter(&wanted))
+}
+
+#[test]
+fn a_real_broadcast_survives_the_loss_of_its_graphics_device() {
+    let (nginx, dir) = (Nginx::start(), TempDir::new("loss"));
+    let movie = dir.path().join("loss.mp4");
+    let studio = Studio::open(AdapterChoice::Auto).expect("a graphics adapter, lavapipe at least");
+    let settings = StreamSettings { size: Some(Size::HD), ..StreamSettings::default() };
+    let broadcast = studio.replay(settings, record(), ReplayOptions::default()).expect("a stream");
+    let target = RtmpTarget::parse(&nginx.url("loss"), None).expect("a good address");
+    let rtmp = RtmpOutput::spawn(target, RtmpOptions::default()).expect("a thread");
+    broadcast.add_output(Box::new(rtmp)).expect("running");
+    broadcast.add_output(Box::new(FileOutput::create(&movie, true).expect("a file"))).expect("running");
+
+    wait_for(&broadcast, "4 s of pictures", |s| s.frames >= 120 && s.outputs.len() == 2 && s.is_live());
+    studio.gpu().simulate_loss();
+    wait_until("a new device", Duration::from_secs(30), || (studio.gpu().generation() > 0).then_some(()));
+    let back = wait_for(&broadcast, "pictures of the new device", |s| s.trouble.is_none());
+    let then = wait_for(&broadcast, "4 s more", |s| s.frames >= back.frames + 120);
+    assert!(then.frames - then.unchanged > back.frames - back.unchanged, "what is drawn moves again: {then:?}");
+    assert!(then.outputs.iter().all(|o| o.reconnects == 0 && o.dropped == 0), "{:?}", then.outputs);
+    assert!(broadcast.runs());
+    broadcast.stop(Duration::from_secs(5));
+
+    assert_eq!(flv::decode_errors(&movie), "");
+    let recording = wait_until("nginx's recording", Duration::from_secs(20), || {
+        let path = nginx.recordings("loss").pop()?;
+        let tags = flv::parse(&std::fs::read(&path).ok()?).ok()?;
+        tags.last().is_some_and(|t| t.time > 8_000).then_some(path)
+    });
+    assert_eq!(flv::decode_errors(&recording), "");
+    let tags = flv::read(&recording);
+    assert_eq!(flv::live_problems(&tags, 30, 3_000), [""; 0]);
+    let pictures: Vec<i64> = tags.iter().filter(|t| t.kind == flv::VIDEO && t.is_media()).map(|t| t.time).collect();
+    let longest = pictures.windows(2).map(|w| w[1] - w[0]).max();
+    assert!(longest < Some(1_500), "the picture stood still in the stream for {longest:?} ms");
 }

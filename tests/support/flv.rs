@@ -285,6 +285,52 @@ pub fn problems(tags: &[Tag], expect: &Expect) -> Vec<String> {
     bad
 }
 
+/// What is wrong with a stream made in real time, where a late picture may be missing: its IDRs are still 2 s apart, its
+/// rate constant, its pictures on the grid of the frame rate and its sound without a gap.
+pub fn live_problems(tags: &[Tag], fps: u32, video_kbps: u32) -> Vec<String> {
+    let mut bad = Vec::new();
+    let video: Vec<&Tag> = tags.iter().filter(|t| t.kind == VIDEO && t.is_media()).collect();
+    let audio: Vec<&Tag> = tags.iter().filter(|t| t.kind == AUDIO && t.is_media()).collect();
+    if video.is_empty() || audio.is_empty() {
+        return vec![format!("{} video and {} audio tags", video.len(), audio.len())];
+    }
+    let frame = 1_000.0 / f64::from(fps);
+    for tag in &video {
+        let on_grid = (tag.time as f64 / frame).round() * frame;
+        if (tag.time as f64 - on_grid).abs() > 1.01 {
+            bad.push(format!("a picture at {} ms", tag.time));
+        }
+        if tag.data[2..5] != [0, 0, 0] {
+            bad.push(format!("the picture at {} ms has a composition time: B-frames", tag.time));
+        }
+    }
+    let keys: Vec<i64> = video.iter().filter(|t| t.is_key()).map(|t| t.time).collect();
+    for pair in keys.windows(2) {
+        // A frame more when the one that was due as IDR was late.
+        let gop = pair[1] - pair[0];
+        if (gop - 2_000).abs() > frame as i64 + 1 {
+            bad.push(format!("a GOP of {gop} ms"));
+        }
+    }
+    for pair in audio.windows(2) {
+        let step = pair[1].time - pair[0].time;
+        if !(20..=23).contains(&step) {
+            bad.push(format!("sound steps {step} ms at {} ms", pair[1].time));
+        }
+    }
+    let first = video[0].time;
+    let whole = (video[video.len() - 1].time - first) / 2_000;
+    for window in 0..whole {
+        let from = first + window * 2_000;
+        let bytes: usize = video.iter().filter(|t| (from..from + 2_000).contains(&t.time)).map(|t| t.data.len()).sum();
+        let kbps = bytes as f64 * 8.0 / 2_000.0;
+        if (kbps / f64::from(video_kbps) - 1.0).abs() > 0.1 {
+            bad.push(format!("{kbps:.0} kbit/s from {from} ms on"));
+        }
+    }
+    bad
+}
+
 pub fn metadata(tags: &[Tag]) -> Option<Amf> {
     tags.iter().filter(|t| t.kind == SCRIPT).find_map(|t| {
         let values = Amf::read_all(&t.data).ok()?;

@@ -1,0 +1,179 @@
+//! The real program as a child process: what it says, how it ends. It never outlives its test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Start-up included, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+pub fn agentcast() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentcast"));
+    command.env_remove("AGENTCAST_STREAM_KEY").env_remove("AGENTCAST_LOG");
+    command
+}
+
+/// A file of this repository.
+pub fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[derive(Default)]
+struct Said {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+/// A running program with both of its outputs read.
+pub struct Program {
+    child: Child,
+    said: Arc<Said>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Program {
+    pub fn start(command: &mut Command) -> Program {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let said = Arc::<Said>::default();
+        let outputs: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().expect("it was asked for")),
+            Box::new(child.stderr.take().expect("it was asked for")),
+        ];
+        let readers = outputs.map(|output| {
+            let said = said.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    said.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                    said.more.notify_all();
+                }
+            })
+        });
+        Program { child, said, readers: readers.into() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its standard input; dropping it is the end of file.
+    pub fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("taken once")
+    }
+
+    /// All it said on both outputs.
+    pub fn said(&self) -> String {
+        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Waits for a line with these words and returns it.
+    #[track_caller]
+    pub fn wait_for(&self, words: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(words)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it never said {words:?}, but:\n{}", lines.join("\n"));
+            lines = self.said.more.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: our own child, not yet waited for.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn end(&mut self, within: Duration) -> ExitStatus {
+        let status = wait_until("the program to end", within, || self.child.try_wait().expect("our own child"));
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        status
+    }
+
+    /// Asks it to end and waits as long as a clean end may take.
+    #[track_caller]
+    pub fn stop(&mut self, signal: i32) -> ExitStatus {
+        self.signal(signal);
+        self.end(Duration::from_secs(5))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the program said:\n{}", self.said());
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+#[track_caller]
+pub fn wait_until<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {within:?} for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs it to its end: exit code and what it said.
+#[track_caller]
+pub fn run(args: &[&str]) -> (i32, String) {
+    let mut program = Program::start(agentcast().args(args));
+    drop(program.input());
+    let status = program.end(2 * PATIENCE);
+    (status.code().unwrap_or(-1), program.said())
+}
+
+/// The command lines of a process and all its descendants.
+pub fn command_lines(root: u32) -> Vec<String> {
+    let mut family = vec![root];
+    let mut at = 0;
+    while let Some(&pid) = family.get(at) {
+        at += 1;
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            family.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+    }
+    let line = |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    family.iter().map(|pid| String::from_utf8_lossy(&line(pid)).replace('\0', " ")).collect()
+}
+
+/// What ffprobe says of a file, one `key=value` a line.
+pub fn probe(path: &Path, entries: &str) -> String {
+    let out = Command::new("ffprobe")
+        .args(["-v", "error", "-count_packets", "-of", "default=noprint_wrappers=1", "-show_entries", entries])
+        .arg(path)
+        .output()
+        .expect("the tests need the ffprobe program");
+    let (said, wrong) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success() && wrong.is_empty(), "{}: {wrong}", path.display());
+    said.into_owned()
+}
+
+/// Seconds that a file plays.
+pub fn duration(path: &Path) -> f64 {
+    let said = probe(path, "format=duration");
+    said.trim().trim_start_matches("duration=").parse().unwrap_or_else(|_| panic!("{}: {said}", path.display()))
+}
