@@ -2,11 +2,11 @@
 //! that link agentcast as a library.
 //!
 //! ```no_run
-//! use agentcast::{game::Event, studio::{Studio, StreamSettings}};
+//! use agentcast::{game::Event, render::AdapterChoice, studio::{Studio, StreamSettings}};
 //!
 //! # fn events() -> Vec<Event> { Vec::new() }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let studio = Studio::open(None)?;
+//! let studio = Studio::open(AdapterChoice::Auto)?;
 //! let (broadcast, feed) = studio.live(StreamSettings::default())?;
 //! broadcast.add_output(studio.rtmp("rtmps://live.example.com/app", std::env::var("STREAM_KEY")?)?)?;
 //! for event in events() {
@@ -24,7 +24,7 @@ use crate::output::key::{KeyError, RtmpTarget, StreamKey, TargetError};
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
 use crate::overlay::{Badge, Composer, LayoutError, Motion, OnAir, Presentation, Theme, ThemeError};
 use crate::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
-use crate::render::{Gpu, GpuRenderer, RenderError};
+use crate::render::{AdapterChoice, AdapterKind, Gpu, GpuRenderer, RenderError};
 use crate::stream::{
     Broadcast, Clock, Director, Feed, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock, Transmitter,
 };
@@ -98,8 +98,10 @@ impl Default for StreamSettings {
 }
 
 impl Studio {
-    /// Opens the graphics device: a real GPU first, the CPU renderer else; `adapter` is part of a name.
-    pub fn open(adapter: Option<&str>) -> Result<Studio, StudioError> {
+    /// Opens the graphics device: a real GPU first, the CPU renderer else.
+    pub fn open(adapter: AdapterChoice) -> Result<Studio, StudioError> {
+        // FFmpeg's own lines must pass the scrubber from the first one on.
+        crate::output::log::install();
         let gpu = Gpu::open(adapter)?;
         Ok(Studio { gpu, fonts: FontSet::system(&SYSTEM_DIRS) })
     }
@@ -175,7 +177,7 @@ impl Studio {
 
     /// The picture size of a stream with these settings.
     pub fn size(&self, settings: &StreamSettings) -> Size {
-        settings.size.unwrap_or(if self.gpu.is_hardware() { Size::FULL_HD } else { Size::HD })
+        settings.size.unwrap_or(if self.gpu.adapter().kind == AdapterKind::Cpu { Size::HD } else { Size::FULL_HD })
     }
 
     /// What the video encoder is opened with.

@@ -2,6 +2,10 @@
 
 mod support;
 
+use agentcast::draw::{Nv12, Size};
+use agentcast::encode::{
+    AacEncoder, AudioEncoder, H264Encoder, Profile, StreamInfo, TICKS, VideoCodec, VideoEncoder, VideoSettings,
+};
 use agentcast::output::backoff::BackoffSettings;
 use agentcast::output::key::{RtmpTarget, StreamKey};
 use agentcast::output::rtmp::{CheckLevel, RtmpOptions, RtmpOutput, probe};
@@ -72,6 +76,56 @@ fn a_stream_as_the_receiver_gets_it_is_what_platforms_ask_for() {
     assert_eq!(connection.faults, [""; 0]);
     assert_eq!(flv::problems(&connection.tags(), &expect(600)), [""; 0]);
     let dir = TempDir::new("capture");
+    let file = dir.path().join("capture.flv");
+    connection.write_flv(&file);
+    assert_decodes(&file);
+}
+
+#[test]
+fn what_the_house_encodes_arrives_as_platforms_ask_for() {
+    let settings = VideoSettings {
+        width: 640,
+        height: 360,
+        fps: 30,
+        kbps: 1_500,
+        codec: VideoCodec::X264,
+        profile: Profile::default(),
+        preset: "superfast".into(),
+    };
+    let mut video = H264Encoder::open(settings.clone()).expect("x264 opens");
+    let mut audio = AacEncoder::open().expect("AAC opens");
+    let receiver = Receiver::start(Behaviour::default());
+    let mut destination = output(&receiver.url("house"), RtmpOptions { queue: 20 * SECOND, ..quick() });
+    destination.configure(Arc::new(StreamInfo::new(&settings, &video, &audio)));
+    let mut sound_at = 0;
+    for n in 0..240 {
+        // Moves, stands still for 2 s, moves again.
+        let still = (90..150).contains(&n);
+        let luma = (0..640 * 360).map(|i| (i % 640 + i / 640 + 5 * if still { 90 } else { n }) as u8 / 2 + 40);
+        let data = luma.chain(std::iter::repeat_n(128, 640 * 180)).collect();
+        let frame = Arc::new(Nv12 { size: Size { w: 640, h: 360 }, stride: 640, data });
+        let at = n as i64 * 3_000;
+        let packets = video.encode(&frame, at, !still || n == 90, false).expect("a picture");
+        packets.into_iter().for_each(|p| destination.send(p));
+        while sound_at <= at {
+            let packets = audio.encode(&[], sound_at).expect("silence");
+            packets.into_iter().for_each(|p| destination.send(p));
+            sound_at += 1_920;
+        }
+        if n == 0 {
+            // A connection begins on the newest IDR, so the second one must not be there yet.
+            let deadline = Instant::now() + 5 * SECOND;
+            while destination.status().bytes == 0 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+    destination.stop(5 * SECOND);
+    assert!(receiver.wait(SECOND, |c| c[0].closed));
+    let connection = &receiver.connections()[0];
+    let expect = Expect { width: 640, height: 360, cbr: Some(0.05), ..expect(1_500) };
+    assert_eq!(flv::problems(&connection.tags(), &expect), [""; 0]);
+    let dir = TempDir::new("house");
     let file = dir.path().join("capture.flv");
     connection.write_flv(&file);
     assert_decodes(&file);
@@ -198,8 +252,8 @@ fn sending_to_a_stalled_peer_never_blocks_and_stopping_keeps_its_deadline() {
     packets.by_ref().take(60).for_each(|p| destination.send(p));
     receiver.wait_messages(0, 30);
     receiver.behave(|b| b.stall = true);
-    // 10 s of media: about 300 pictures and 470 AAC frames.
-    let burst: Vec<_> = packets.take(770).collect();
+    // Up to just before an IDR, so that a whole group of pictures is left in the queue: more than the socket takes.
+    let burst: Vec<_> = packets.take_while(|p| p.pts < 12 * TICKS - 3_000).collect();
     let began = Instant::now();
     for packet in burst {
         destination.send(packet);
@@ -207,11 +261,12 @@ fn sending_to_a_stalled_peer_never_blocks_and_stopping_keeps_its_deadline() {
     let took = began.elapsed();
     assert!(took < Duration::from_millis(50), "queueing took {took:?}");
     let status = destination.status();
-    assert!(status.dropped > 0 && status.queue_ms <= 4_000, "{status:?}");
+    assert!(status.dropped > 0 && (1_000..=4_000).contains(&status.queue_ms), "{status:?}");
 
     let began = Instant::now();
     destination.stop(SECOND);
-    assert!(began.elapsed() <= SECOND + Duration::from_millis(100), "stopping took {:?}", began.elapsed());
+    // At its deadline it would leave the thread behind.
+    assert!(began.elapsed() < SECOND, "stopping took {:?}", began.elapsed());
 }
 
 #[test]
@@ -280,7 +335,7 @@ fn new_parameter_sets_go_on_in_the_connection_and_a_new_size_begins_another() {
         let there = |c: &[Connection]| c.len() == connections && c.last().is_some_and(|c| c.messages.len() > 6);
         assert!(receiver.wait(5 * SECOND, there), "{connections} connections with media");
         packets.for_each(|p| destination.send(p));
-        at += 4 * agentcast::encode::TICKS;
+        at += 4 * TICKS;
         let deadline = Instant::now() + 5 * SECOND;
         while destination.status().queue_ms > 100 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));

@@ -5,7 +5,7 @@ use crate::encode;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{self, CheckLevel as Level, RtmpOptions};
 use crate::raster::{FontOrigin, FontSet, SYSTEM_DIRS};
-use crate::render::Gpu;
+use crate::render::{self, AdapterKind, Gpu};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -13,19 +13,20 @@ pub fn run(args: Check) -> anyhow::Result<ExitCode> {
     let mut report = Report { color: std::io::stdout().is_terminal(), worst: Level::Ok };
     report.line(Level::Ok, "agentcast", env!("CARGO_PKG_VERSION"), "");
 
-    let adapters = Gpu::adapters();
-    match Gpu::open(args.adapter.as_deref()) {
-        Ok(gpu) if gpu.is_hardware() => report.line(Level::Ok, "adapter", &gpu.describe(), ""),
+    match Gpu::open(args.adapter.into()) {
+        Ok(gpu) if gpu.adapter().kind != AdapterKind::Cpu => {
+            report.line(Level::Ok, "adapter", &gpu.adapter().to_string(), "");
+        }
         Ok(gpu) => report.line(
             Level::Warn,
             "adapter",
-            &format!("{} (draws on the CPU)", gpu.describe()),
+            &format!("{} (draws on the CPU)", gpu.adapter()),
             "supported; 720p30 takes about a quarter of a core. For 1080p60 use a machine with a GPU",
         ),
         Err(error) => report.line(Level::Fail, "adapter", &error.to_string(), "apt-get install mesa-vulkan-drivers"),
     }
-    for adapter in adapters {
-        report.line(Level::Ok, "  found", &adapter, "");
+    for adapter in render::adapters() {
+        report.line(Level::Ok, "  found", &adapter.to_string(), "");
     }
 
     for encoder in encode::probe() {

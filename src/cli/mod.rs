@@ -193,6 +193,11 @@ struct OutputArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     status::init_logging(cli.verbose);
+    crate::output::log::install();
+    // Mesa's device-selection layer looks for a desktop and complains on standard error when there is none; the adapter is
+    // chosen by us.
+    // SAFETY: no other thread runs yet.
+    unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     let done = match cli.command {
         Command::Demo(args) => on_air::demo(args),
         Command::Play(args) => on_air::play(args),

@@ -3,10 +3,10 @@
 use super::Render;
 use crate::draw::Size;
 use crate::encode::TICKS;
-use crate::output::file::{FileOptions, FileOutput};
+use crate::output::file::FileOutput;
 use crate::overlay::{Badge, OnAir};
-use crate::output::{Destination, State};
-use crate::stream::{Replay, ReplayOptions};
+use crate::output::State;
+use crate::stream::{Replay, ReplayOptions, Transmitter};
 use crate::studio::Studio;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,7 +25,7 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
     let settings = args.picture.settings(&name)?;
     let options =
         ReplayOptions { speed: args.speed, lead_in_ms: i64::from(args.lead_in) * 1000, repeat_after_ms: None };
-    let studio = Studio::open(args.picture.adapter.as_deref())?;
+    let studio = Studio::open(args.picture.adapter.clone().into())?;
     let replay = Replay::new(record, options);
     let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
     match args.output.extension().and_then(|e| e.to_str()) {
@@ -40,9 +40,7 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
         Some("mp4") => {
             let total_ms = replay.duration_ms() + OVER_MS;
             let (mut director, mut transmitter) = studio.assemble(&settings, Box::new(replay))?;
-            let file = FileOutput::spawn(args.output.clone(), FileOptions { overwrite: true })?;
-            let watched = file.watch();
-            transmitter.add(1, Box::new(file));
+            transmitter.add(1, Box::new(FileOutput::create(&args.output, true)?));
             let fps = i64::from(settings.fps);
             let total = (total_ms * fps + 999) / 1000;
             let bar = ProgressBar::new(total as u64).with_style(ProgressStyle::with_template(
@@ -55,7 +53,7 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
                     bail!("frame {n}: {words}");
                 }
                 // Nothing may be dropped here: there is no clock to keep up with.
-                watched.wait_for_room(Duration::from_secs(30)).context("the disk is too slow")?;
+                wait_for_room(&transmitter)?;
                 transmitter.picture(&picture, n * TICKS / fps);
                 if let Some(words) = transmitter.trouble() {
                     bail!("frame {n}: {words}");
@@ -74,6 +72,18 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
         _ => bail!("-o {}: the name must end in .mp4 or .png", args.output.display()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the recording has little left to write.
+fn wait_for_room(transmitter: &Transmitter) -> anyhow::Result<()> {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while transmitter.statuses().iter().any(|s| s.queue_ms > 1_000) {
+        if Instant::now() > limit {
+            bail!("the disk took nothing for 30 s");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 fn save_png(path: &std::path::Path, size: Size, rgba: &[u8]) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use super::{Demo, OutputArgs, PictureArgs, Play, key};
 use crate::game::adapters::{self, Record};
 use crate::game::Event;
 use crate::http::PreviewServer;
-use crate::output::file::{FileOptions, FileOutput};
+use crate::output::file::FileOutput;
 use crate::output::preview::Preview;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
@@ -81,18 +81,18 @@ fn run(
     // Everything that can be wrong with the arguments comes before the first thread.
     let mut destinations = rtmp_outputs(outputs)?;
     let settings = picture.settings(name)?;
-    let studio = Studio::open(picture.adapter.as_deref())?;
+    let studio = Studio::open(picture.adapter.clone().into())?;
     let video = studio.video(&settings);
     eprintln!(
         "drawing on {}; {}x{} at {} fps, {} kbit/s",
-        studio.gpu().describe(),
+        studio.gpu().adapter(),
         video.width,
         video.height,
         video.fps,
         video.kbps
     );
     if let Some(path) = &outputs.record {
-        destinations.push(Box::new(FileOutput::spawn(path.clone(), FileOptions { overwrite: true })?));
+        destinations.push(Box::new(FileOutput::create(path, true)?));
         eprintln!("recording to {}", path.display());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -116,7 +116,7 @@ fn run(
     let shown = Arc::<Mutex<String>>::default();
     let server = match preview_port {
         Some(port) => {
-            let (destination, hub) = Preview::open();
+            let (destination, hub) = Preview::new();
             broadcast.add_output(Box::new(destination))?;
             let shown = shown.clone();
             let text = move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -127,16 +127,17 @@ async fn session(mut socket: WebSocket, shared: Arc<Shared>) {
     let mut close = shared.close.clone();
     loop {
         let message = tokio::select! {
-            _ = close.wait_for(|closed| *closed) => break,
+            // The guard must not live across the sends below.
+            _ = async { close.wait_for(|closed| *closed).await.is_ok() } => break,
             segment = segments.next() => match segment {
-                Some(Segment::Init { codecs, data }) => {
-                    let kind = serde_json::json!({ "type": format!("video/mp4; codecs=\"{codecs}\"") }).to_string();
+                Some(Segment::Init(init)) => {
+                    let kind = serde_json::json!({ "type": init.mime() }).to_string();
                     if socket.send(Message::Text(kind.into())).await.is_err() {
                         return;
                     }
-                    Message::Binary(data)
+                    Message::Binary(init.bytes.clone())
                 }
-                Some(Segment::Media { data }) => Message::Binary(data),
+                Some(Segment::Fragment(fragment)) => Message::Binary(fragment.bytes),
                 None => break,
             },
             said = socket.recv() => {

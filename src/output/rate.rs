@@ -27,3 +27,20 @@ impl Rate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_forgets_what_is_older_than_its_window() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        for n in 0..40 {
+            rate.add(start + Duration::from_millis(n * 100), 12_500);
+        }
+        let now = start + Duration::from_millis(3_900);
+        assert!((995..=1_055).contains(&rate.kbps(now)), "{}", rate.kbps(now));
+        assert_eq!(rate.kbps(now + Duration::from_secs(3)), 0);
+    }
+}

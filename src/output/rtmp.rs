@@ -27,11 +27,12 @@ pub use reason::RtmpError;
 use super::backoff::{Backoff, BackoffSettings};
 use super::key::RtmpTarget;
 use super::queue::{Popped, SharedQueue};
+use super::rate::Rate;
 use super::{Destination, State, Status, log};
 use crate::encode::{EncodedPacket, StreamInfo};
 use reason::Failure;
 use session::{Deadline, Session};
-use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,7 +80,6 @@ impl Default for RtmpOptions {
 }
 
 /// An RTMP or RTMPS destination. Dropping it without [`Destination::stop`] gives it half a second to end.
-#[derive(Debug)]
 pub struct RtmpOutput {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -87,7 +87,6 @@ pub struct RtmpOutput {
     ended: Receiver<()>,
 }
 
-#[derive(Debug)]
 struct Shared {
     name: String,
     queue: SharedQueue,
@@ -106,27 +105,8 @@ struct Life {
     rate: Rate,
 }
 
-/// Bytes over the last 2 s.
-#[derive(Debug, Default)]
-struct Rate(VecDeque<(Instant, u64)>);
-
-const RATE_WINDOW: Duration = Duration::from_secs(2);
 /// How long a slow connection stays in the status after video was last dropped.
 const SLOW_FOR: Duration = Duration::from_secs(10);
-
-impl Rate {
-    fn add(&mut self, now: Instant, bytes: u64) {
-        self.0.push_back((now, bytes));
-        while self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_WINDOW) {
-            self.0.pop_front();
-        }
-    }
-
-    fn kbps(&self, now: Instant) -> u32 {
-        let bytes: u64 = self.0.iter().filter(|(at, _)| now.duration_since(*at) <= RATE_WINDOW).map(|(_, n)| n).sum();
-        u32::try_from(bytes * 8 / 1_000 / RATE_WINDOW.as_secs()).unwrap_or(u32::MAX)
-    }
-}
 
 impl RtmpOutput {
     /// Starts the thread. It connects when the first packet is queued.
@@ -171,6 +151,12 @@ impl RtmpOutput {
     }
 }
 
+impl fmt::Debug for RtmpOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RtmpOutput").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
 impl Drop for RtmpOutput {
     fn drop(&mut self) {
         self.shut_down(Duration::from_millis(500));
@@ -189,7 +175,7 @@ impl Destination for RtmpOutput {
     fn status(&self) -> Status {
         let now = Instant::now();
         let stats = self.shared.queue.stats();
-        let life = self.shared.life();
+        let mut life = self.shared.life();
         let slow = life.state == State::Live && stats.last_drop.is_some_and(|at| now.duration_since(at) < SLOW_FOR);
         let last_error = life.last_error.clone().or_else(|| {
             slow.then(|| {
@@ -327,7 +313,7 @@ impl Worker {
             let now = Instant::now();
             let mut life = self.shared.life();
             life.bytes += item.packet.data.len() as u64;
-            life.rate.add(now, item.packet.data.len() as u64);
+            life.rate.add(now, item.packet.data.len());
             if now.duration_since(live_since) >= self.options.refusal_window {
                 life.last_error = None;
                 drop(life);
@@ -381,22 +367,5 @@ impl Worker {
             life.retry_at = Some(Instant::now() + pause);
         }
         self.shared.queue.wait_closed(pause)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_forgets_what_is_older_than_its_window() {
-        let start = Instant::now();
-        let mut rate = Rate::default();
-        for n in 0..40 {
-            rate.add(start + Duration::from_millis(n * 100), 12_500);
-        }
-        let now = start + Duration::from_millis(3_900);
-        assert!((995..=1_055).contains(&rate.kbps(now)), "{}", rate.kbps(now));
-        assert_eq!(rate.kbps(now + Duration::from_secs(3)), 0);
     }
 }

@@ -71,7 +71,7 @@ pub fn viewers(n: u64) -> String {
 /// A counter's value with its unit; seconds become minutes and seconds.
 pub fn with_unit(value: f64, unit: &str) -> String {
     match unit {
-        "s" if value >= 0.0 && value < 360_000.0 => format_clock(value.round() as i64),
+        "s" if (0.0..360_000.0).contains(&value) => format_clock(value.round() as i64),
         "" => grouped(value),
         _ => format!("{}{NO_BREAK}{unit}", grouped(value)),
     }

@@ -407,16 +407,31 @@ pub struct ChipLook<'a> {
     pub dot_opacity: f32,
 }
 
-/// Text from strangers as it may be drawn. Plain ASCII, nearly everything, is taken as it is.
+/// Text from strangers as it may be drawn. Plain Latin, nearly everything, is taken as it is.
 pub fn tidy(text: &str) -> Cow<'_, str> {
-    let plain = text.bytes().all(|b| (b' '..0x7f).contains(&b))
-        && !text.contains("  ")
-        && !text.starts_with(' ')
-        && !text.ends_with(' ');
-    if plain { Cow::Borrowed(text) } else { Cow::Owned(clean(text)) }
+    // None of these is changed by cleaning: printable ASCII, composed Latin letters, dashes, quotes, bullets, minus.
+    let plain =
+        |c| matches!(c, ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{17f}' | '\u{2010}'..='\u{2027}' | '\u{2212}');
+    let spaced = text.contains("  ") || text.starts_with(' ') || text.ends_with(' ');
+    if !spaced && text.chars().all(plain) { Cow::Borrowed(text) } else { Cow::Owned(clean(text)) }
 }
 
 /// The same for texts of several lines.
 pub fn tidy_lines(text: &str) -> Cow<'_, str> {
     if text.contains('\n') { Cow::Owned(clean_lines(text)) } else { tidy(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tidy_takes_as_it_is_would_not_change_by_cleaning() {
+        for c in ('\u{20}'..='\u{2fff}').filter(|c| *c != ' ') {
+            let text = format!("a{c}b");
+            if let Cow::Borrowed(kept) = tidy(&text) {
+                assert_eq!(clean(kept), text, "{:x}", u32::from(c));
+            }
+        }
+    }
 }

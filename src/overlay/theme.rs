@@ -214,6 +214,13 @@ const TEXT_CONTRAST: f64 = 4.5;
 /// CIE76 distance below which two sides look alike on a phone.
 const SEAT_DISTANCE: f64 = 40.0;
 
+impl Default for Theme {
+    /// `arena`.
+    fn default() -> Theme {
+        Theme::named("arena").expect("built in, and loaded by a test")
+    }
+}
+
 impl Theme {
     /// One of the built-in themes: `arena` (dark) or `paper` (light).
     pub fn named(name: &str) -> Result<Theme, ThemeError> {

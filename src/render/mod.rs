@@ -51,6 +51,9 @@ pub struct Rendered {
 pub trait Renderer: Send {
     /// Draws `list` and returns the picture; with [`Damage::None`] it is the one returned before and nothing was drawn.
     fn render(&mut self, list: &DrawList, pixels: &mut dyn PixelSource) -> Result<Rendered, RenderError>;
+
+    /// The picture drawn last as opaque RGBA, `w * h * 4` bytes.
+    fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError>;
 }
 
 /// Why a picture could not be drawn.

@@ -53,6 +53,12 @@ impl Renderer for NullRenderer {
         self.last = Some((list.clone(), frame.clone()));
         Ok(Rendered { frame, damage })
     }
+
+    fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError> {
+        let Some((list, _)) = &self.last else { return Err(RenderError::Device("nothing was drawn yet".to_owned())) };
+        let level = level(list);
+        Ok([level, level, level, 255].repeat((self.size.w * self.size.h) as usize))
+    }
 }
 
 /// 16 to 235.

@@ -81,15 +81,6 @@ impl GpuRenderer {
         Ok(Rendered { frame, damage })
     }
 
-    /// The last picture as straight RGBA, `w * h * 4` bytes: for PNG grabs, not for every frame.
-    pub fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError> {
-        let result = match &self.canvas {
-            Some(canvas) if self.drawn.is_some() || self.flight.is_some() => canvas.read_rgba(),
-            _ => return Err(RenderError::Device("nothing was drawn yet".to_owned())),
-        };
-        self.settle(result)
-    }
-
     fn try_submit(&mut self, list: &DrawList, pixels: &mut dyn PixelSource) -> Result<(), RenderError> {
         let damage = match &self.drawn {
             Some(drawn) => Damage::between(drawn, list),
@@ -136,5 +127,13 @@ impl Renderer for GpuRenderer {
     fn render(&mut self, list: &DrawList, pixels: &mut dyn PixelSource) -> Result<Rendered, RenderError> {
         self.submit(list, pixels)?;
         self.finish()
+    }
+
+    fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError> {
+        let result = match &self.canvas {
+            Some(canvas) if self.drawn.is_some() || self.flight.is_some() => canvas.read_rgba(),
+            _ => return Err(RenderError::Device("nothing was drawn yet".to_owned())),
+        };
+        self.settle(result)
     }
 }

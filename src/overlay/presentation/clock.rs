@@ -96,6 +96,10 @@ impl ClockTrack {
             return None;
         }
         let ms = self.value(t);
+        if ms == 10_000 && !self.raw.up {
+            // Tenths begin.
+            return Some(t + 1);
+        }
         let step = if !self.raw.up && ms <= 10_000 { 100 } else { 1_000 };
         Some(t + if self.raw.up { step - ms.rem_euclid(step) } else { (ms - 1).rem_euclid(step) + 1 })
     }

@@ -31,6 +31,8 @@ pub(super) struct Reader {
     ahead: f64,
     changed: MediaMs,
     done: bool,
+    /// What was shown stays: a word that paused and then went on is not taken back.
+    shown: usize,
 }
 
 /// What is shown of a thought.
@@ -46,8 +48,18 @@ pub struct Reading {
 impl Reader {
     /// A thought that begins at `at`; `read`: it had been there before anybody looked.
     pub(super) fn new(id: &str, text: &str, done: bool, at: MediaMs, read: bool) -> Reader {
-        let mut reader =
-            Reader { id: id.to_owned(), start: 0, byte: 0, chars: 0.0, at, len: 0, ahead: 0.0, changed: at, done };
+        let mut reader = Reader {
+            id: id.to_owned(),
+            start: 0,
+            byte: 0,
+            chars: 0.0,
+            at,
+            len: 0,
+            ahead: 0.0,
+            changed: at,
+            done,
+            shown: 0,
+        };
         reader.take(text, done, at);
         if read {
             reader.byte = text.len();
@@ -63,14 +75,17 @@ impl Reader {
         if text.len() == self.len && done == self.done {
             return;
         }
+        if let Some(before) = text.get(..self.len) {
+            self.shown = self.at(before, at).end;
+        }
         self.take(text, done, at);
     }
 
     fn take(&mut self, text: &str, done: bool, at: MediaMs) {
         let read = self.chars + self.gone(at);
         // A rewritten, shorter text starts over.
-        if text.len() < self.len || !text.is_char_boundary(self.byte) {
-            (self.start, self.byte, self.chars) = (0, 0, 0.0);
+        if text.len() < self.len || [self.byte, self.start, self.shown].iter().any(|i| !text.is_char_boundary(*i)) {
+            (self.start, self.byte, self.chars, self.shown) = (0, 0, 0.0, 0);
         }
         let whole = read.floor();
         self.byte = nth(text, self.byte, whole as usize);
@@ -104,12 +119,13 @@ impl Reader {
     pub(super) fn at(&self, text: &str, t: MediaMs) -> Reading {
         let t = self.at.max(t - t.rem_euclid(STEP));
         let read = (self.chars + self.gone(t)).floor() as usize;
-        if !text.is_char_boundary(self.byte) || text.len() < self.len {
+        // Told about another text than `update` was.
+        if text.len() < self.len || [self.byte, self.start, self.shown].iter().any(|i| !text.is_char_boundary(*i)) {
             return Reading::default();
         }
         let pos = nth(text, self.byte, read);
         let whole = pos == text.len() && (self.done || t - self.changed >= WORD_PAUSE);
-        let end = if whole { pos } else { word_end(text, pos).max(self.start) };
+        let end = if whole { pos } else { word_end(text, pos).max(self.start).max(self.shown) };
         Reading { start: self.start, end, streaming: !self.done || pos < text.len() }
     }
 
@@ -204,12 +220,17 @@ mod tests {
     fn a_word_appears_whole_and_the_caret_stays_while_streaming() {
         let mut reader = Reader::new("t", "Knight to d", false, 0, false);
         let text = "Knight to d5 now";
-        assert_eq!(reader.at("Knight to d", 600).end, 9);
+        assert_eq!(&text_of(&reader, "Knight to d", 600), "Knight to");
         reader.update(text, false, 600);
         let shown = reader.at(text, 1_000);
-        assert_eq!((&text[..shown.end], shown.streaming), ("Knight to d5", true));
+        assert_eq!((text[..shown.end].trim_end(), shown.streaming), ("Knight to d5", true));
         reader.update(text, true, 1_000);
         assert_eq!(reader.at(text, 1_100), Reading { start: 0, end: text.len(), streaming: false });
+    }
+
+    fn text_of(reader: &Reader, text: &str, t: MediaMs) -> String {
+        let shown = reader.at(text, t);
+        text[shown.start..shown.end].trim_end().to_owned()
     }
 
     #[test]

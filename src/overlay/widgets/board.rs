@@ -110,7 +110,7 @@ impl Board {
     /// The usual marked crossings of a square go board.
     fn star_points(&self) -> Vec<(f32, f32)> {
         let n = self.cols;
-        if n != self.rows || n < 9 || n % 2 == 0 {
+        if n != self.rows || n < 9 || n.is_multiple_of(2) {
             return Vec::new();
         }
         let edge = if n < 13 { 2 } else { 3 };

@@ -109,7 +109,7 @@ impl Table for Hearts {
 
     fn describe(&self, ep: &Episode, t: usize, snap: &mut Snapshot) -> Result<(), RecordError> {
         let table = public(ep, t)?;
-        for agent in 0..4 {
+        for (agent, seat) in SEATS.iter().enumerate() {
             let id = ep.side(agent);
             let vis = super::private(ep, agent);
             let cards = hand(ep, t, agent)?;
@@ -119,7 +119,7 @@ impl Table for Hearts {
             let hand = Zone { owner: Some(id.clone()), ..zone(ZoneContent::Cards(cards)) };
             snap.zones.insert(format!("hand{}", agent + 1), hand);
             let Some(side) = snap.sides.get_mut(&id) else { continue };
-            side.role = SEATS[agent].into();
+            side.role = (*seat).into();
             side.counters = vec![Counter {
                 id: "points".into(),
                 label: "Points".into(),
