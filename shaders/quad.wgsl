@@ -52,16 +52,16 @@ fn vs_round(
 
 @fragment
 fn fs_round(in: Round) -> @location(0) vec4f {
-    let half = (in.rect.zw - in.rect.xy) * 0.5;
-    let p = in.position.xy - in.rect.xy - half;
-    let side = select(in.radius.zw, in.radius.yx, p.y < 0.0); // (right, left)
-    let r = select(side.x, side.y, p.x < 0.0);
-    let q = abs(p) - half + r;
+    // Measured from the edges, not from the middle: when one end of a bar moves, the other keeps its very pixels.
+    let low = in.position.xy - in.rect.xy;
+    let high = in.rect.zw - in.position.xy;
+    let side = select(in.radius.zw, in.radius.yx, low.y < high.y); // right, left
+    let r = select(side.x, side.y, low.x < high.x);
+    let q = r - min(low, high);
     let d = length(max(q, vec2f(0.0))) + min(max(q.x, q.y), 0.0) - r;
     // The exact share of the pixel inside the box bounds the distance's estimate, so that slivers stay faint.
-    let share = min(in.position.xy + 0.5, in.rect.zw) - max(in.position.xy - 0.5, in.rect.xy);
-    let s = clamp(share, vec2f(0.0), vec2f(1.0));
+    let s = clamp(min(low, vec2f(0.5)) + min(high, vec2f(0.5)), vec2f(0.0), vec2f(1.0));
     let coverage = min(clamp(0.5 - d, 0.0, 1.0), s.x * s.y);
-    let edge = in.border * (1.0 - clamp(0.5 - d - in.width, 0.0, 1.0));
-    return (edge + in.fill * (1.0 - edge.a)) * coverage;
+    let inner = clamp(0.5 - d - in.width, 0.0, 1.0);
+    return (in.border * (1.0 - inner) + in.fill * inner) * coverage;
 }

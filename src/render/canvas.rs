@@ -1,6 +1,6 @@
 use super::RenderError;
 use super::atlas::{Atlas, Full};
-use super::gpu::Device;
+use super::gpu::{Device, Mapping};
 use super::image::Images;
 use super::passes::{FORMAT, Passes, draw};
 use super::recorder::{Kind, Recorder};
@@ -8,7 +8,7 @@ use super::rgba_to_nv12::{Nv12Buffers, Tiles};
 use super::{glyph, image, path, quad};
 use crate::draw::{DrawList, IRect, Item, Shape, Size};
 use crate::raster::PixelSource;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// What one renderer keeps on one life of the device: the picture, the baked base, glyphs, textures, buffers.
 pub(super) struct Canvas {
@@ -33,8 +33,7 @@ struct Layer {
 
 /// A picture on its way through the device.
 pub(super) struct Flight {
-    submission: wgpu::SubmissionIndex,
-    mapped: Arc<OnceLock<bool>>,
+    mapping: Mapping,
     pub bands: Vec<bool>,
 }
 
@@ -172,14 +171,7 @@ impl Canvas {
         let tiles = Tiles::new(self.size, rects);
         self.nv12.encode(&passes.nv12, queue, &mut encoder, &tiles);
         let submission = queue.submit([encoder.finish()]);
-
-        let mapped = Arc::new(OnceLock::new());
-        let flag = mapped.clone();
-        self.nv12.staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // Called once.
-            let _ = flag.set(result.is_ok());
-        });
-        Flight { submission, mapped, bands: tiles.bands }
+        Flight { mapping: self.device.map(&self.nv12.staging, submission), bands: tiles.bands }
     }
 
     fn draw(&self, pass: &mut wgpu::RenderPass<'_>, passes: &Passes, batches: &[super::recorder::Batch]) {
@@ -193,8 +185,7 @@ impl Canvas {
 
     /// Waits for a picture and hands its NV12 bytes to `take`; only the bands in flight are meaningful.
     pub fn finish<T>(&self, flight: &Flight, take: impl FnOnce(&[u8]) -> T) -> Result<T, RenderError> {
-        self.device.wait(flight.submission.clone())?;
-        self.read(&self.nv12.staging, &flight.mapped, take)
+        self.read(&self.nv12.staging, &flight.mapping, take)
     }
 
     /// The picture as drawn: straight RGBA rows without padding. Its alpha is 255 everywhere.
@@ -202,7 +193,7 @@ impl Canvas {
         let Size { w, h } = self.size;
         let row = (w * 4).next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
         let device = self.device.clone();
-        let (buffer, submission, mapped) = device.checked("reading the picture", || {
+        let (buffer, mapping) = device.checked("reading the picture", || {
             let buffer = device.raw.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("rgba staging"),
                 size: u64::from(row) * u64::from(h),
@@ -219,16 +210,10 @@ impl Canvas {
                 },
                 self.target.texture.size(),
             );
-            let submission = device.queue.submit([encoder.finish()]);
-            let mapped = Arc::new(OnceLock::new());
-            let flag = mapped.clone();
-            buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-                let _ = flag.set(result.is_ok());
-            });
-            (buffer, submission, mapped)
+            let mapping = device.map(&buffer, device.queue.submit([encoder.finish()]));
+            (buffer, mapping)
         })?;
-        device.wait(submission)?;
-        self.read(&buffer, &mapped, |bytes| {
+        self.read(&buffer, &mapping, |bytes| {
             bytes.chunks_exact(row as usize).flat_map(|r| &r[..(w * 4) as usize]).copied().collect()
         })
     }
@@ -236,13 +221,11 @@ impl Canvas {
     fn read<T>(
         &self,
         buffer: &wgpu::Buffer,
-        mapped: &OnceLock<bool>,
+        mapping: &Mapping,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, RenderError> {
+        self.device.wait(mapping)?;
         self.device.checked("reading back", || {
-            if mapped.get() != Some(&true) {
-                return Err(RenderError::Device("a buffer could not be mapped".to_owned()));
-            }
             let value = match buffer.get_mapped_range(..) {
                 Ok(bytes) => take(&bytes),
                 Err(e) => return Err(RenderError::Device(format!("a buffer could not be read: {e}"))),

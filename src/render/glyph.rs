@@ -67,7 +67,7 @@ pub(super) fn record(
         return Ok(());
     }
     // Text sits on whole pixels; the fractional part of a pen position is in the glyph's key.
-    let (ox, oy) = (run.origin[0].round() as i32, run.origin[1].round() as i32);
+    let (ox, oy) = (run.origin[0].floor() as i32, run.origin[1].floor() as i32);
     for glyph in run.glyphs.iter() {
         let Some(Placed { page_x, page_y, left, top, w, h, color }) = atlas.place(glyph.key, pixels)? else { continue };
         let x = ox.saturating_add(glyph.x).saturating_add(left);

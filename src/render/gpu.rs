@@ -2,7 +2,7 @@ use super::RenderError;
 use super::passes::Passes;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// A frame that takes longer than this is taken for a hung device.
@@ -61,6 +61,12 @@ pub(super) struct Device {
     pub adapter: AdapterReport,
     generation: u64,
     loss: Arc<OnceLock<String>>,
+}
+
+/// A buffer on its way to be read.
+pub(super) struct Mapping {
+    submission: wgpu::SubmissionIndex,
+    result: mpsc::Receiver<bool>,
 }
 
 impl From<Option<String>> for AdapterChoice {
@@ -227,17 +233,38 @@ impl Device {
         })
     }
 
-    /// Blocks until the submission is done and its callbacks have run.
-    pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), RenderError> {
-        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(FRAME_TIMEOUT) };
-        // wgpu panics in poll when the driver reports a lost device while it waits.
-        let reason = match catch_unwind(AssertUnwindSafe(|| self.raw.poll(poll))) {
-            Ok(Ok(_)) => match self.lost() {
-                None => return Ok(()),
-                Some(reason) => reason.to_owned(),
-            },
-            Ok(Err(e)) => format!("waiting for a frame: {e}"),
-            Err(_) => "the driver reported a lost device".to_owned(),
+    /// Asks for a buffer to be mapped for reading once the work submitted so far is done with it.
+    pub fn map(&self, buffer: &wgpu::Buffer, submission: wgpu::SubmissionIndex) -> Mapping {
+        let (sender, result) = mpsc::sync_channel(1);
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            // Nobody listens when the renderer gave the frame up.
+            let _ = sender.send(result.is_ok());
+        });
+        Mapping { submission, result }
+    }
+
+    /// Blocks until the buffer is mapped.
+    pub fn wait(&self, mapping: &Mapping) -> Result<(), RenderError> {
+        let deadline = Instant::now() + FRAME_TIMEOUT;
+        let submission_index = Some(mapping.submission.clone());
+        let mut poll = wgpu::PollType::Wait { submission_index, timeout: Some(FRAME_TIMEOUT) };
+        let reason = loop {
+            // wgpu panics in poll when the driver reports a lost device while it waits.
+            match catch_unwind(AssertUnwindSafe(|| self.raw.poll(poll))) {
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => break format!("waiting for a frame: {e}"),
+                Err(_) => break "the driver reported a lost device".to_owned(),
+            }
+            if let Some(reason) = self.lost() {
+                break reason.to_owned();
+            }
+            // A renderer that polls at the same moment may be the one that calls our callback, a little later.
+            match mapping.result.recv_timeout(Duration::from_millis(1)) {
+                Ok(true) => return Ok(()),
+                Ok(false) => break "a buffer could not be mapped".to_owned(),
+                Err(_) if Instant::now() < deadline => poll = wgpu::PollType::Poll,
+                Err(_) => break "a buffer was not mapped in time".to_owned(),
+            }
         };
         self.lose(&reason);
         Err(RenderError::DeviceLost(reason))

@@ -152,26 +152,26 @@ impl Shape {
         }
     }
 
-    /// A cell along a straight whole-pixel edge: fill, and the border over it.
+    /// A cell along a straight whole-pixel edge: fill inside, border outside.
     fn edge(&self, cell: IRect, out: &mut Recorder) {
-        plain(self.fill, cell, out);
-        if let Some((width, color)) = self.border {
-            let (b, w) = (self.rect.outer(), width as i32);
-            let sides = [
-                IRect { y1: b.y0 + w, ..b },
-                IRect { y0: b.y1 - w, ..b },
-                IRect { x1: b.x0 + w, ..b },
-                IRect { x0: b.x1 - w, ..b },
-            ];
-            // A cell touches one side only: corners are cells of their own, at least as large as the border is wide.
-            for side in sides {
-                plain(color, side.intersect(cell), out);
-            }
+        let Some((width, color)) = self.border else { return plain(self.fill, cell, out) };
+        let (b, w) = (self.rect.outer(), width as i32);
+        plain(self.fill, cell.intersect(IRect { x0: b.x0 + w, y0: b.y0 + w, x1: b.x1 - w, y1: b.y1 - w }), out);
+        // A cell touches one side only: corners are cells of their own, at least as large as the border is wide.
+        let sides = [
+            IRect { y1: b.y0 + w, ..b },
+            IRect { y0: b.y1 - w, ..b },
+            IRect { x1: b.x0 + w, ..b },
+            IRect { x0: b.x1 - w, ..b },
+        ];
+        for side in sides {
+            plain(color, side.intersect(cell), out);
         }
     }
 
     fn round(&self, cell: IRect, out: &mut Recorder) {
-        let (width, border) = self.border.unwrap_or((0.0, Color::TRANSPARENT));
+        // Border and fill share the pixels of the outer edge, too: without a border it must be the fill.
+        let (width, border) = self.border.unwrap_or((0.0, self.fill));
         if cell.is_empty() || (self.fill.0[3] == 0 && border.0[3] == 0) {
             return;
         }

@@ -15,6 +15,7 @@ const IMAGE_BUDGET: usize = 64 << 20;
 ///
 /// The picture stays on the device. A frame restores the damaged rectangles from the baked base, draws the live items
 /// that touch them, converts the damaged 16 × 16 tiles to NV12 and reads their rows back into a copy of the last picture.
+/// A row of it is the width rounded up to a multiple of 16 bytes long.
 pub struct GpuRenderer {
     gpu: Arc<Gpu>,
     size: Size,
