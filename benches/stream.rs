@@ -171,7 +171,13 @@ fn browser(tree: &mut Tree, address: &str, key: &str, logs: &Path) {
     chromium
         .args(["--no-sandbox", "--disable-gpu", "--kiosk", "--no-first-run", "--no-default-browser-check"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--disable-extensions", "--disable-dev-shm-usage", "--disable-breakpad", "--mute-audio", "--hide-scrollbars"])
+        .args([
+            "--disable-extensions",
+            "--disable-dev-shm-usage",
+            "--disable-breakpad",
+            "--mute-audio",
+            "--hide-scrollbars",
+        ])
         .args(["--window-position=0,0", "--window-size=1280,720", "--force-device-scale-factor=1"])
         .arg(format!("--user-data-dir={}", logs.join("profile").display()))
         .arg(format!("file://{ROOT}/benches/rival/scoreboard.html"))
@@ -190,7 +196,18 @@ fn browser(tree: &mut Tree, address: &str, key: &str, logs: &Path) {
         .args(["-f", "x11grab", "-draw_mouse", "0", "-framerate", &FPS.to_string(), "-video_size", "1280x720"])
         .args(["-i", &display])
         .args(["-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo"])
-        .args(["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-profile:v", "high", "-threads:v", "1"])
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-tune",
+            "zerolatency",
+            "-profile:v",
+            "high",
+            "-threads:v",
+            "1",
+        ])
         .args(["-pix_fmt", "yuv420p", "-b:v", &rate, "-maxrate", &rate, "-bufsize", &vbv, "-g", &gop])
         .args(["-x264-params", x264, "-c:a", "aac", "-b:a", "160k", "-f", "flv"])
         .arg(format!("{address}/{key}"));

@@ -1,7 +1,7 @@
 use super::canvas::{Canvas, Flight};
 use super::gpu::Gpu;
 use super::{RenderError, Rendered, Renderer, frames::Frames};
-use crate::draw::{Damage, DrawList, IRect, Size};
+use crate::draw::{Damage, DrawList, Frame, IRect, Size};
 use crate::raster::PixelSource;
 use std::sync::Arc;
 
@@ -82,22 +82,48 @@ impl GpuRenderer {
         Ok(Rendered { frame, damage })
     }
 
+    /// For measuring: converts and reads back what `damage` covers of the last picture, without drawing.
+    ///
+    /// # Errors
+    /// After any error the next picture is drawn whole.
+    pub fn convert_again(&mut self, damage: &Damage) -> Result<Frame, RenderError> {
+        let last = self.finish()?.frame;
+        let rects = self.rects(damage);
+        if rects.is_empty() {
+            return Ok(last);
+        }
+        let result = match &self.canvas {
+            Some(canvas) => canvas
+                .convert(&rects)
+                .and_then(|flight| canvas.finish(&flight, |nv12| self.frames.patch(&flight.bands, nv12))),
+            None => Err(RenderError::Device("the canvas is gone".to_owned())),
+        };
+        self.settle(result)
+    }
+
+    /// The damaged rectangles, inside the picture.
+    fn rects(&self, damage: &Damage) -> Vec<IRect> {
+        let inside = |r: &IRect| Some(r.intersect(self.size.bounds())).filter(|r| !r.is_empty());
+        match damage {
+            Damage::None => Vec::new(),
+            Damage::Rects(rects) => rects.iter().filter_map(inside).collect(),
+            Damage::Full => vec![self.size.bounds()],
+        }
+    }
+
     fn try_submit(&mut self, list: &DrawList, pixels: &mut dyn PixelSource) -> Result<(), RenderError> {
-        let damage = match &self.drawn {
+        let mut damage = match &self.drawn {
             Some(drawn) => Damage::between(drawn, list),
             None => Damage::Full,
         };
-        let inside = |r: &IRect| Some(r.intersect(self.size.bounds())).filter(|r| !r.is_empty());
-        let mut rects: Vec<IRect> = match &damage {
-            Damage::None => return Ok(()),
-            Damage::Rects(rects) => rects.iter().filter_map(inside).collect(),
-            Damage::Full => vec![self.size.bounds()],
-        };
+        if damage == Damage::None {
+            return Ok(());
+        }
+        let mut rects = self.rects(&damage);
         if rects.is_empty() {
             self.drawn = Some(list.clone());
             return Ok(());
         }
-        let mut damage = damage;
         // Another renderer may have noticed a loss before this one.
         self.canvas = self.canvas.take().filter(|c| c.device.lost().is_none());
         let canvas = match &mut self.canvas {
@@ -136,5 +162,12 @@ impl Renderer for GpuRenderer {
             _ => return Err(RenderError::Device("nothing was drawn yet".to_owned())),
         };
         self.settle(result)
+    }
+
+    fn forget(&mut self) {
+        self.drawn = None;
+        if let Some(canvas) = &mut self.canvas {
+            canvas.forget_base();
+        }
     }
 }
