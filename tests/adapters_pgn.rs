@@ -146,6 +146,12 @@ fn thoughts(record: &Record) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Thoughts that are not an evaluation put in words.
+fn spoken(record: &Record) -> Vec<(String, String)> {
+    let numeric = |t: &str| t.ends_with(|c: char| c == '.') && t[..t.len() - 1].ends_with(|c: char| c.is_ascii_digit());
+    thoughts(record).into_iter().filter(|(_, t)| !numeric(t)).collect()
+}
+
 fn feed(record: &Record) -> Vec<&str> {
     let lines = record.events.iter().filter_map(|e| match &e.event.body {
         Body::Feed(line) => Some(line.text.as_str()),
@@ -225,7 +231,8 @@ fn clocks_land_on_the_recorded_values() {
     // 1. d4 took 5:00 + 3 s − 5:01.728 = 1.272 s; the clock runs down to 4:58.728 and then gets its three seconds.
     let start = record.events.iter().position(|e| matches!(e.event.body, Body::TurnStarted(_))).expect("a turn");
     let next = record.events.iter().position(|e| matches!(e.event.body, Body::ActionDecided(_))).expect("a move");
-    assert_eq!(record.events[next].at - record.events[start].at, 1_272);
+    // The evaluation is a thought, and that takes time to read: the clock starts so much higher.
+    assert_eq!(record.events[next].at - record.events[start].at, pgn::READ_MIN_MS);
     let clock = states[start].board.sides["white"].clock.clone().expect("a clock");
     assert_eq!(shown(&clock, record.events[next].event.ts), 298_728);
     assert!(!states[start].board.sides["black"].clock.clone().expect("a clock").running);
@@ -294,22 +301,32 @@ fn evaluations_become_shares_and_the_leaders_value() {
 #[test]
 fn comments_are_thoughts_of_the_mover_before_its_move() {
     let record = read("awkward_names.pgn");
-    let all = thoughts(&record);
+    let all = spoken(&record);
     assert_eq!(all[0], ("white".into(), "خطة هجومية".into()));
     assert_eq!(all[1], ("black".into(), "I want the centre.".into()));
     assert_eq!(all[2], ("white".into(), "Oops?! (not a brace trick".into()));
     assert!(all.iter().any(|t| t.1 == "Better was Nf3; line: e4 e5"));
     assert!(all.iter().all(|t| t.1 != "Draw agreed"), "the arbiter's words are nobody's thought");
-    let thought = record.events.iter().position(|e| matches!(e.event.body, Body::AgentThinking(_))).expect("one");
+    let first = |e: &Body| matches!(e, Body::AgentThinking(t) if t.delta == all[0].1);
+    let thought = record.events.iter().position(|e| first(&e.event.body)).expect("one");
     let moves: Vec<usize> =
         (0..record.events.len()).filter(|&i| matches!(record.events[i].event.body, Body::ActionDecided(_))).collect();
     assert!(moves[1] < thought && thought < moves[2], "2. Nf3 is thought over before it is played");
 }
 
 #[test]
+fn an_evaluation_without_words_is_thought_in_words() {
+    let all = thoughts(&read("resign.pgn"));
+    assert_eq!(all[0], ("white".into(), "White is slightly better, +0.3.".into()));
+    assert_eq!(all[1], ("black".into(), "Equal, +0.1.".into()));
+    let mate = thoughts(&game("1. f3 e5 2. g4 {[%eval #-1]} Qh4# *"));
+    assert_eq!(mate, [("white".into(), "Black mates in 1.".into())]);
+}
+
+#[test]
 fn variations_follow_the_move_in_words() {
     let record = read("annotated_variations_nags.pgn");
-    let all = thoughts(&record);
+    let all = spoken(&record);
     assert_eq!(all[0], ("white".into(), "Engine prefers: 1. e4 e6 2. d4 d5 3. exd5".into()));
     assert_eq!(all[1], ("black".into(), "Engine prefers: 2... e6 3. Nf3 c5 4. cxd5 exd5".into()));
     let lines = feed(&record);

@@ -44,6 +44,28 @@ impl Kind {
         }
     }
 
+    /// [`Kind::candidates`], for `Auto` without those whose device this machine does not have: FFmpeg says a lot when it
+    /// looks for a missing one.
+    pub fn candidates_here(codec: VideoCodec) -> &'static [Kind] {
+        match codec {
+            VideoCodec::Auto if Kind::Nvenc.has_device() => &Self::ALL,
+            VideoCodec::Auto if Kind::Vaapi.has_device() => &Self::ALL[1..],
+            VideoCodec::Auto => &Self::ALL[2..],
+            _ => Self::candidates(codec),
+        }
+    }
+
+    /// Whether the machine has a device for it. Outside Linux nobody knows, so it is tried.
+    pub fn has_device(self) -> bool {
+        let exists = |path: &str| std::path::Path::new(path).exists();
+        let linux = cfg!(target_os = "linux");
+        match self {
+            Kind::Nvenc => !linux || exists("/dev/nvidiactl") || exists("/dev/dxg"),
+            Kind::Vaapi => !linux || (128..136).any(|n| exists(&format!("/dev/dri/renderD{n}"))),
+            Kind::X264 => true,
+        }
+    }
+
     /// FFmpeg's name of the encoder.
     pub fn name(self) -> &'static str {
         match self {

@@ -35,7 +35,10 @@ pub fn probe() -> Vec<EncoderStatus> {
             Kind::Vaapi => VideoCodec::Vaapi,
             Kind::X264 => VideoCodec::X264,
         }),
-        problem: problem(super::init().and_then(|()| open::open(kind, &settings)).map(drop)),
+        problem: match kind.has_device() {
+            true => problem(super::init().and_then(|()| open::open(kind, &settings)).map(drop)),
+            false => Some("no device for it on this machine".to_owned()),
+        },
         required: kind == Kind::X264,
     });
     let audio =

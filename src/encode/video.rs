@@ -42,15 +42,20 @@ pub struct H264Encoder {
 }
 
 impl H264Encoder {
-    /// Opens an encoder. Falls back along the order of [`super::VideoCodec`], with a log line for each that does not open.
+    /// Opens an encoder. Falls back along the order of [`super::VideoCodec`], with a log line for each that does not open; `Auto` tries no
+    /// encoder whose device the machine lacks.
     pub fn open(settings: VideoSettings) -> Result<Self, EncodeError> {
-        Self::with_opener(settings, Box::new(open::open))
+        let candidates = Kind::candidates_here(settings.codec);
+        Self::with_opener(settings, candidates, Box::new(open::open))
     }
 
-    fn with_opener(settings: VideoSettings, mut opener: Opener) -> Result<Self, EncodeError> {
+    fn with_opener(
+        settings: VideoSettings,
+        mut candidates: &'static [Kind],
+        mut opener: Opener,
+    ) -> Result<Self, EncodeError> {
         super::init()?;
         settings.check()?;
-        let mut candidates = Kind::candidates(settings.codec);
         let codec = open_first(&mut opener, &mut candidates, &settings)?;
         Ok(Self {
             extradata: codec.extradata(),
@@ -275,7 +280,7 @@ mod tests {
             profile: Profile::ConstrainedHigh,
             preset: "veryfast".into(),
         };
-        (H264Encoder::with_opener(settings, Box::new(opener)), script)
+        (H264Encoder::with_opener(settings, Kind::candidates(VideoCodec::Auto), Box::new(opener)), script)
     }
 
     fn picture() -> Frame {

@@ -74,7 +74,8 @@ impl Source for Live {
 pub struct ReplayOptions {
     /// Times faster than it happened.
     pub speed: f64,
-    /// The starting scene counts down this long before the first move, ms.
+    /// The starting scene counts down at least this long before the first move, ms. A record with a countdown of its own
+    /// (`startsAt`) is only lengthened by what is missing.
     pub lead_in_ms: i64,
     /// Start over this long after the end, ms; None plays once.
     pub repeat_after_ms: Option<i64>,
@@ -101,9 +102,15 @@ pub struct Replay {
 
 impl Replay {
     pub fn new(record: Record, options: ReplayOptions) -> Replay {
+        let own = record.events.first().map_or(0, |first| match &first.event.body {
+            Body::MatchStarted(snapshot) => snapshot.starts_at.map_or(0, |ts| ts - first.event.ts),
+            _ => 0,
+        });
+        let speed = options.speed.max(0.01);
+        let lead_in_ms = (options.lead_in_ms - (own as f64 / speed) as i64).max(0);
         Replay {
             events: record.events,
-            options: ReplayOptions { speed: options.speed.max(0.01), ..options },
+            options: ReplayOptions { speed, lead_in_ms, ..options },
             next: 0,
             began: 0,
             epoch: 1,
@@ -135,7 +142,10 @@ impl Replay {
         event.epoch = self.epoch;
         let lead = self.options.lead_in_ms;
         match &mut event.body {
-            Body::MatchStarted(snapshot) if i == 0 && lead > 0 => snapshot.starts_at = Some(event.ts + lead),
+            Body::MatchStarted(snapshot) if i == 0 => {
+                let own = snapshot.starts_at.map_or(0, |ts| ((ts - event.ts) as f64 / self.options.speed) as i64);
+                snapshot.starts_at = Some(event.ts + own + lead).filter(|ts| *ts > event.ts);
+            }
             _ if i > 0 => event.ts += lead,
             _ => {}
         }

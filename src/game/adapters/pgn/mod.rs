@@ -8,7 +8,7 @@
 //! | in the record | in the match |
 //! |---|---|
 //! | `%clk`, `%emt`, `TimeControl` | clocks, and the time between moves |
-//! | `%eval` | the evaluation bar, see [`win_chance`] |
+//! | `%eval` | the evaluation bar, see [`win_chance`]; a thought in words where the move has no other |
 //! | a comment in words | a thought of the side that moved, before it moves |
 //! | a variation | added to that thought after the move, as `Engine prefers: 1. e4 e6` |
 //! | `%cal` | an arrow: of the move itself before it is made, any other until that side's next move |
@@ -16,9 +16,9 @@
 //!
 //! # Pace
 //!
-//! A move takes the time the record gives it, held between [`MOVE_MIN_MS`] and [`MOVE_MAX_MS`]; without a time it takes
-//! [`MOVE_MS`]. Clocks always show recorded values when a move is made: a clock whose wait is cut short starts so
-//! much lower that it runs into the recorded value.
+//! A move takes the time the record gives it, held between [`MOVE_MIN_MS`] ([`READ_MIN_MS`] with a thought) and
+//! [`MOVE_MAX_MS`]; without a time it takes [`MOVE_MS`]. Clocks always show recorded values when a move is made: a clock
+//! whose wait is cut short or drawn out starts so much lower or higher that it runs into the recorded value.
 
 mod clock;
 mod over;
@@ -32,6 +32,8 @@ use super::{Record, RecordError};
 pub const START_MS: i64 = 4_000;
 /// Shortest wait for a move: the eye must be able to follow.
 pub const MOVE_MIN_MS: i64 = 600;
+/// Shortest wait for a move with a thought to read.
+pub const READ_MIN_MS: i64 = 2_400;
 /// Longest wait for a move.
 pub const MOVE_MAX_MS: i64 = 12_000;
 /// Wait for a move of which the record gives no time.

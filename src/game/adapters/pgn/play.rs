@@ -6,7 +6,7 @@ use super::clock::{Control, Times};
 use super::over::{Over, over};
 use super::parse::{Game, Ply, Value};
 use super::rules::{self, SanError, side};
-use super::{END_MS, MOVE_MAX_MS, MOVE_MIN_MS, MOVE_MS, START_MS, win_chance};
+use super::{END_MS, MOVE_MAX_MS, MOVE_MIN_MS, MOVE_MS, READ_MIN_MS, START_MS, win_chance};
 use crate::game::limits::{NAME_CHARS, TEXT_CHARS, THOUGHT_CHARS};
 use crate::game::wire::{ActionDecided, AgentThinking, Body, FeedLine, TurnStarted};
 use crate::game::{
@@ -210,14 +210,19 @@ impl Table {
         let Played { ply, color, .. } = played;
         let mover = side(*color);
         let index = *color as usize;
-        let wait = played.elapsed.unwrap_or(MOVE_MS).clamp(MOVE_MIN_MS, MOVE_MAX_MS);
-        self.turn(script, at, *color, played.number, Some((played, wait)));
-
         // The closing words of a record tell its result; they are no thought.
         let closing = last && over.told_by_comment;
         let thought = format!("{mover}-{}", played.number);
         let words = if closing { String::new() } else { clip(&ply.words, THOUGHT_CHARS / 2) };
         let lines = clip(&ply.variations.join(" · "), THOUGHT_CHARS / 4);
+        let words = match ply.eval {
+            // An engine that gives only its number thinks in numbers.
+            Some(value) if words.is_empty() && lines.is_empty() && !closing => opinion(value),
+            _ => words,
+        };
+        let least = if words.is_empty() && lines.is_empty() { MOVE_MIN_MS } else { READ_MIN_MS };
+        let wait = played.elapsed.unwrap_or(MOVE_MS).clamp(least, MOVE_MAX_MS);
+        self.turn(script, at, *color, played.number, Some((played, wait)));
         let mid = at + wait * 3 / 10;
         if !words.is_empty() {
             think(script, mid, mover, &thought, words.clone(), lines.is_empty());
@@ -278,8 +283,8 @@ impl Table {
             && let Some(before) = played.before
         {
             clock.running = true;
-            // Cut short: start lower, so that the clock runs into the recorded value.
-            if let Some(elapsed) = played.elapsed.filter(|&e| e > wait) {
+            // Cut short or drawn out: start lower or higher, so that the clock runs into the recorded value.
+            if let Some(elapsed) = played.elapsed {
                 clock.ms = (before - elapsed).max(0) + wait;
             }
         }
@@ -474,6 +479,37 @@ impl Table {
         let score = over.score.map_or(String::new(), |s| format!("{s} "));
         feed(script, at, "event", format!("{score}{}", over.result.reason), None, 100);
         script.public(at, Body::MatchEnded(over.result));
+    }
+}
+
+/// An evaluation in words: `White is slightly better, +0.9.`
+fn opinion(value: Value) -> String {
+    let (white, words) = match value {
+        Value::Mate(n) => {
+            let (side, n) = (if n >= 0 { "White" } else { "Black" }, n.unsigned_abs());
+            return format!("{side} mates in {n}.");
+        }
+        Value::Pawns(p) => (
+            p >= 0.0,
+            match p.abs() {
+                p if p < 0.25 => return format!("Equal, {}.", pawns(value)),
+                p if p < 1.0 => "is slightly better",
+                p if p < 2.5 => "is better",
+                p if p < 6.0 => "is winning",
+                _ => "is completely winning",
+            },
+        ),
+    };
+    format!("{} {words}, {}.", if white { "White" } else { "Black" }, pawns(value))
+}
+
+/// Pawns from White's view with a sign: `+0.9`, `−1.3`.
+fn pawns(value: Value) -> String {
+    match value {
+        Value::Pawns(p) if p.abs() < 0.05 => "0.0".to_owned(),
+        Value::Pawns(p) if p < 0.0 => format!("\u{2212}{:.1}", -p),
+        Value::Pawns(p) => format!("+{p:.1}"),
+        Value::Mate(n) => format!("M{}", n.unsigned_abs()),
     }
 }
 
