@@ -112,11 +112,13 @@ impl fmt::Display for Times {
 }
 
 fn main() {
+    // x264 sums up on standard error otherwise.
+    agentcast::output::log::install();
     let adapter = std::env::var("AGENTCAST_ADAPTER").ok();
     let gpu = Gpu::open(AdapterChoice::from(adapter)).expect("the benchmark needs a graphics adapter");
     println!("drawing on {}", gpu.adapter());
     if cfg!(debug_assertions) {
-        println!("(dev profile: agentcast's own code is hardly optimised; `make bench` uses the release profile)");
+        println!("(dev profile: agentcast's own code is lightly optimised; `make bench` uses the release profile)");
     }
     for (size, kbps) in [(Size::HD, 3_000), (Size::FULL_HD, 6_000)] {
         let all = RECORDS.map(|(_, bytes)| {

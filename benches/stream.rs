@@ -262,7 +262,7 @@ fn tail_of(logs: &Path) -> String {
 fn print(costs: &[Cost], seconds: Duration) {
     println!("\nOne stream of 720p{FPS} at {KBPS} kbit/s to nginx-rtmp on this machine, {} s each", seconds.as_secs());
     if cfg!(debug_assertions) {
-        println!("(dev profile: agentcast's own code is hardly optimised; `make bench` uses the release profile)");
+        println!("(dev profile: agentcast's own code is lightly optimised; `make bench` uses the release profile)");
     }
     println!("{:36}{:>14}{:>10}{:>8}{:>9}{:>9}", "", "core-s/s", "PSS MiB", "fps", "kbit/s", "ratio");
     let ours = costs.first().map_or(1.0, |c| c.cores);

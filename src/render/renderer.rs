@@ -171,3 +171,44 @@ impl Renderer for GpuRenderer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gpu::tests::shared;
+    use super::*;
+    use crate::draw::{Color, Item, Quad, Rect, Shape};
+    use crate::raster::{GlyphImage, GlyphKey, ImageKey, Pixels};
+
+    struct NoPixels;
+
+    impl PixelSource for NoPixels {
+        fn glyph(&mut self, _: GlyphKey) -> Option<GlyphImage> {
+            None
+        }
+        fn image(&mut self, _: ImageKey) -> Option<Arc<Pixels>> {
+            None
+        }
+    }
+
+    fn quad(x: f32, fill: Color) -> Item {
+        let rect = Rect::new(x, 8.0, 40.0, 40.0);
+        Item { clip: None, shape: Shape::Quad(Quad { rect, fill, radius: [6.0; 4], border: None, shadow: None }) }
+    }
+
+    #[test]
+    fn picture_drawn_whole_or_converted_again_is_the_same() {
+        let size = Size { w: 96, h: 64 };
+        let base = Arc::new(vec![quad(4.0, Color::rgb(200, 40, 40))]);
+        let list = |x| DrawList { size, base: base.clone(), live: vec![quad(x, Color::rgb(40, 90, 220))] };
+        let mut renderer = GpuRenderer::new(shared(), size).expect("a renderer");
+        renderer.render(&list(20.0), &mut NoPixels).expect("drawn");
+        let moved = renderer.render(&list(50.0), &mut NoPixels).expect("drawn");
+        assert!(matches!(moved.damage, Damage::Rects(_)));
+
+        assert_eq!(renderer.convert_again(&Damage::Full).expect("converted").data, moved.frame.data);
+        renderer.forget();
+        let whole = renderer.render(&list(50.0), &mut NoPixels).expect("drawn");
+        assert_eq!(whole.damage, Damage::Full);
+        assert_eq!(whole.frame.data, moved.frame.data);
+    }
+}
