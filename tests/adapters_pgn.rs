@@ -148,7 +148,7 @@ fn thoughts(record: &Record) -> Vec<(String, String)> {
 
 /// Thoughts that are not an evaluation put in words.
 fn spoken(record: &Record) -> Vec<(String, String)> {
-    let numeric = |t: &str| t.ends_with(|c: char| c == '.') && t[..t.len() - 1].ends_with(|c: char| c.is_ascii_digit());
+    let numeric = |t: &str| t.ends_with('.') && t[..t.len() - 1].ends_with(|c: char| c.is_ascii_digit());
     thoughts(record).into_iter().filter(|(_, t)| !numeric(t)).collect()
 }
 

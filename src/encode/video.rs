@@ -280,7 +280,8 @@ mod tests {
             profile: Profile::ConstrainedHigh,
             preset: "veryfast".into(),
         };
-        (H264Encoder::with_opener(settings, Kind::candidates(VideoCodec::Auto), Box::new(opener)), script)
+        let candidates = Kind::candidates(settings.codec);
+        (H264Encoder::with_opener(settings, candidates, Box::new(opener)), script)
     }
 
     fn picture() -> Frame {

@@ -193,9 +193,7 @@ fn cards_table(p: &mut Painter, m: Moment) {
     let (label, name) = (p.theme.style.label, p.theme.style.name);
     let mut zones: Vec<(&ZoneId, &Zone)> = m.state().board.zones.iter().filter(|(_, z)| z.owner.is_none()).collect();
     zones.sort_by_key(|(id, z)| (z.order, *id));
-    let seats = |card: &Card| {
-        card.side.as_ref().and_then(|id| m.state().board.sides.get(id)).map(|side| side.seat)
-    };
+    let seats = |card: &Card| card.side.as_ref().and_then(|id| m.state().board.sides.get(id)).map(|side| side.seat);
     let shared: Vec<(&Zone, &Cards)> = zones
         .iter()
         .filter_map(|(_, z)| match &z.content {
@@ -269,4 +267,3 @@ pub fn phase(p: &mut Painter, m: Moment, r: Rect) {
         x += w + 6.0;
     }
 }
-

@@ -1,7 +1,7 @@
 //! `starting`: the countdown, who plays, and what the match is about.
 
-use crate::draw::Rect;
 use super::Player;
+use crate::draw::Rect;
 use crate::game::Fact;
 use crate::overlay::painter::{Align, Edge, Painter};
 use crate::overlay::presentation::Moment;
@@ -54,8 +54,7 @@ fn versus(p: &mut Painter) {
 
 /// The countdown. Without a time there is only the word.
 fn countdown_and_bar(p: &mut Painter, m: Moment) {
-    let (hi, mid, accent, raised) =
-        (p.theme.color.hi, p.theme.color.mid, p.theme.color.accent, p.theme.color.raised);
+    let (hi, mid, accent, raised) = (p.theme.color.hi, p.theme.color.mid, p.theme.color.accent, p.theme.color.raised);
     let label = p.theme.style.label.sized(36.0);
     let count = p.theme.style.count.sized(324.0);
     let starts_at = m.state().board.starts_at;

@@ -62,7 +62,13 @@ fn french(p: &mut Painter, r: Rect, face: &Face) {
     let style = p.theme.style.name.sized(57.0 * n);
     match face.suit {
         Some(suit) => {
-            p.text(Rect::new(r.x + 3.0 * n, r.y + 6.0 * n, r.w - 6.0 * n, 57.0 * n), &face.rank, style, ink, Align::Center);
+            p.text(
+                Rect::new(r.x + 3.0 * n, r.y + 6.0 * n, r.w - 6.0 * n, 57.0 * n),
+                &face.rank,
+                style,
+                ink,
+                Align::Center,
+            );
             let side = 45.0 * n;
             let at = Rect::new(r.x + (r.w - side) / 2.0, r.y + 66.0 * n, side, side);
             p.symbol(at, suit_symbol(suit), &[("c", ink), ("l", ink), ("k", ink)]);
@@ -112,7 +118,14 @@ pub fn count(cards: &Cards) -> usize {
 }
 
 /// Draws a zone's cards centred in `r`, as wide as they need and as the zone arranges them. The card's height is `r.h`.
-pub fn zone(p: &mut Painter, r: Rect, cards: &Cards, seat_of: &dyn Fn(&Card) -> Option<u8>, seat: Option<u8>, gap: f32) {
+pub fn zone(
+    p: &mut Painter,
+    r: Rect,
+    cards: &Cards,
+    seat_of: &dyn Fn(&Card) -> Option<u8>,
+    seat: Option<u8>,
+    gap: f32,
+) {
     if matches!(cards.arrange, Arrange::Pile | Arrange::Stack) {
         let w = width(r.h);
         return pile(p, Rect::new(r.x + (r.w - w) / 2.0, r.y, w, r.h), cards, seat);
