@@ -39,8 +39,12 @@ lint: setup
 	@$(CARGO) clippy --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
-bench: setup-test
-	@$(CARGO) bench
+.PHONY: setup-bench
+setup-bench:
+	@.ci/setup build run demo bench
+
+bench: setup-bench
+	@$(CARGO) bench --bench render --bench passes --bench stream
 
 audit:
 	@command -v cargo-deny >/dev/null || { echo "make audit needs cargo-deny; run: cargo install --locked cargo-deny"; exit 1; }

@@ -55,6 +55,8 @@ pub struct StreamSettings {
     pub profile: Profile,
     pub preset: String,
     pub reduced_motion: bool,
+    /// See [`Director::redraw_all`].
+    pub redraw_all: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,7 @@ impl Default for StreamSettings {
             profile: Profile::ConstrainedHigh,
             preset: "veryfast".into(),
             reduced_motion: false,
+            redraw_all: false,
         }
     }
 }
@@ -172,7 +175,10 @@ impl Studio {
         let delayed = Delayed::new(settings.delay_ms)?;
         let motion = if settings.reduced_motion { Motion::reduced() } else { Motion::default() };
         let show = Presentation::new(motion);
-        Ok(Director::new(source, settings.view.clone(), delayed, show, composer, raster, renderer))
+        let view = settings.view.clone();
+        let mut director = Director::new(source, view, delayed, show, composer, raster, renderer);
+        director.redraw_all(settings.redraw_all);
+        Ok(director)
     }
 
     /// The picture size of a stream with these settings.

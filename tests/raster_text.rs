@@ -163,7 +163,9 @@ fn hostile_names_stay_within_their_width() {
             );
             assert_ink_true(t, &line);
             let borders: Vec<usize> = name.grapheme_indices(true).map(|(i, _)| i).chain([name.len()]).collect();
-            if line.cut && !line.clusters.is_empty() {
+            // Under an override, which cleaning drops, the ellipsis may be shaped into the cluster before it.
+            let overridden = name.contains(['\u{202a}', '\u{202b}', '\u{202d}', '\u{202e}']);
+            if line.cut && !line.clusters.is_empty() && !overridden {
                 // The ellipsis is the glyph with the largest offset: it stands where the text was cut (white space aside).
                 let end = *line.clusters.iter().max().unwrap() as usize;
                 assert!(borders.iter().any(|b| name[..*b].trim_end().len() == end), "cut at {end} of {name:?}");

@@ -171,6 +171,9 @@ struct PictureArgs {
     /// No animation: every change is a cut
     #[arg(long)]
     reduced_motion: bool,
+    /// For measuring what damage saves: draw and encode every frame whole. The pictures are the same
+    #[arg(long, hide = true)]
+    redraw_all: bool,
 }
 
 #[derive(Args, Debug)]

@@ -345,6 +345,7 @@ impl PictureArgs {
             profile: self.profile,
             preset: self.preset.clone(),
             reduced_motion: self.reduced_motion,
+            redraw_all: self.redraw_all,
         })
     }
 }

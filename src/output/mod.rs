@@ -8,7 +8,7 @@
 //! | [`log`] | FFmpeg's log lines into `tracing`, without secrets |
 //! | [`rtmp`] | RTMP and RTMPS |
 //! | [`mux`] | packets into fragmented MP4, in memory |
-//! | [`file`] | recording |
+//! | [`mod@file`] | recording |
 //! | [`preview`] | fragments for browsers |
 
 pub mod backoff;

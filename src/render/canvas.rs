@@ -81,6 +81,11 @@ impl Canvas {
         self.baked.as_ref().is_some_and(|b| Arc::ptr_eq(b, &list.base) || *b == list.base)
     }
 
+    /// Bakes the base anew with the next picture.
+    pub fn forget_base(&mut self) {
+        self.baked = None;
+    }
+
     /// Redraws `rects` of the picture (disjoint, inside it), baking a new base first, and sends them off for read-back.
     pub fn submit(
         &mut self,
@@ -168,6 +173,19 @@ impl Canvas {
             let mut pass = self.target.pass(&mut encoder, wgpu::LoadOp::Load);
             self.draw(&mut pass, passes, live);
         }
+        self.send(encoder, rects)
+    }
+
+    /// Converts `rects` of the picture as it is and sends them off for read-back.
+    pub fn convert(&self, rects: &[IRect]) -> Result<Flight, RenderError> {
+        self.device.checked("converting a frame", || {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some("conversion") };
+            self.send(self.device.raw.create_command_encoder(&descriptor), rects)
+        })
+    }
+
+    fn send(&self, mut encoder: wgpu::CommandEncoder, rects: &[IRect]) -> Flight {
+        let Device { queue, passes, .. } = &*self.device;
         let tiles = Tiles::new(self.size, rects);
         self.nv12.encode(&passes.nv12, queue, &mut encoder, &tiles);
         let submission = queue.submit([encoder.finish()]);

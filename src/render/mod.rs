@@ -54,6 +54,9 @@ pub trait Renderer: Send {
 
     /// The picture drawn last as opaque RGBA, `w * h * 4` bytes.
     fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError>;
+
+    /// Draws the next picture whole, its base too, as if it were the first: what drawing without damage costs.
+    fn forget(&mut self) {}
 }
 
 /// Why a picture could not be drawn.

@@ -54,6 +54,10 @@ impl Renderer for NullRenderer {
         Ok(Rendered { frame, damage })
     }
 
+    fn forget(&mut self) {
+        self.last = None;
+    }
+
     fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError> {
         let Some((list, _)) = &self.last else { return Err(RenderError::Device("nothing was drawn yet".to_owned())) };
         let level = level(list);

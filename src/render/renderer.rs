@@ -1,7 +1,7 @@
 use super::canvas::{Canvas, Flight};
 use super::gpu::Gpu;
 use super::{RenderError, Rendered, Renderer, frames::Frames};
-use crate::draw::{Damage, DrawList, IRect, Size};
+use crate::draw::{Damage, DrawList, Frame, IRect, Size};
 use crate::raster::PixelSource;
 use std::sync::Arc;
 
@@ -82,22 +82,48 @@ impl GpuRenderer {
         Ok(Rendered { frame, damage })
     }
 
+    /// For measuring: converts and reads back what `damage` covers of the last picture, without drawing.
+    ///
+    /// # Errors
+    /// After any error the next picture is drawn whole.
+    pub fn convert_again(&mut self, damage: &Damage) -> Result<Frame, RenderError> {
+        let last = self.finish()?.frame;
+        let rects = self.rects(damage);
+        if rects.is_empty() {
+            return Ok(last);
+        }
+        let result = match &self.canvas {
+            Some(canvas) => canvas
+                .convert(&rects)
+                .and_then(|flight| canvas.finish(&flight, |nv12| self.frames.patch(&flight.bands, nv12))),
+            None => Err(RenderError::Device("the canvas is gone".to_owned())),
+        };
+        self.settle(result)
+    }
+
+    /// The damaged rectangles, inside the picture.
+    fn rects(&self, damage: &Damage) -> Vec<IRect> {
+        let inside = |r: &IRect| Some(r.intersect(self.size.bounds())).filter(|r| !r.is_empty());
+        match damage {
+            Damage::None => Vec::new(),
+            Damage::Rects(rects) => rects.iter().filter_map(inside).collect(),
+            Damage::Full => vec![self.size.bounds()],
+        }
+    }
+
     fn try_submit(&mut self, list: &DrawList, pixels: &mut dyn PixelSource) -> Result<(), RenderError> {
-        let damage = match &self.drawn {
+        let mut damage = match &self.drawn {
             Some(drawn) => Damage::between(drawn, list),
             None => Damage::Full,
         };
-        let inside = |r: &IRect| Some(r.intersect(self.size.bounds())).filter(|r| !r.is_empty());
-        let mut rects: Vec<IRect> = match &damage {
-            Damage::None => return Ok(()),
-            Damage::Rects(rects) => rects.iter().filter_map(inside).collect(),
-            Damage::Full => vec![self.size.bounds()],
-        };
+        if damage == Damage::None {
+            return Ok(());
+        }
+        let mut rects = self.rects(&damage);
         if rects.is_empty() {
             self.drawn = Some(list.clone());
             return Ok(());
         }
-        let mut damage = damage;
         // Another renderer may have noticed a loss before this one.
         self.canvas = self.canvas.take().filter(|c| c.device.lost().is_none());
         let canvas = match &mut self.canvas {
@@ -136,5 +162,53 @@ impl Renderer for GpuRenderer {
             _ => return Err(RenderError::Device("nothing was drawn yet".to_owned())),
         };
         self.settle(result)
+    }
+
+    fn forget(&mut self) {
+        self.drawn = None;
+        if let Some(canvas) = &mut self.canvas {
+            canvas.forget_base();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gpu::tests::shared;
+    use super::*;
+    use crate::draw::{Color, Item, Quad, Rect, Shape};
+    use crate::raster::{GlyphImage, GlyphKey, ImageKey, Pixels};
+
+    struct NoPixels;
+
+    impl PixelSource for NoPixels {
+        fn glyph(&mut self, _: GlyphKey) -> Option<GlyphImage> {
+            None
+        }
+        fn image(&mut self, _: ImageKey) -> Option<Arc<Pixels>> {
+            None
+        }
+    }
+
+    fn quad(x: f32, fill: Color) -> Item {
+        let rect = Rect::new(x, 8.0, 40.0, 40.0);
+        Item { clip: None, shape: Shape::Quad(Quad { rect, fill, radius: [6.0; 4], border: None, shadow: None }) }
+    }
+
+    #[test]
+    fn picture_drawn_whole_or_converted_again_is_the_same() {
+        let size = Size { w: 96, h: 64 };
+        let base = Arc::new(vec![quad(4.0, Color::rgb(200, 40, 40))]);
+        let list = |x| DrawList { size, base: base.clone(), live: vec![quad(x, Color::rgb(40, 90, 220))] };
+        let mut renderer = GpuRenderer::new(shared(), size).expect("a renderer");
+        renderer.render(&list(20.0), &mut NoPixels).expect("drawn");
+        let moved = renderer.render(&list(50.0), &mut NoPixels).expect("drawn");
+        assert!(matches!(moved.damage, Damage::Rects(_)));
+
+        assert_eq!(renderer.convert_again(&Damage::Full).expect("converted").data, moved.frame.data);
+        renderer.forget();
+        let whole = renderer.render(&list(50.0), &mut NoPixels).expect("drawn");
+        assert_eq!(whole.damage, Damage::Full);
+        assert_eq!(whole.frame.data, moved.frame.data);
     }
 }

@@ -18,6 +18,7 @@ pub struct Director {
     raster: Raster,
     renderer: Box<dyn Renderer>,
     last: Frame,
+    redraw_all: bool,
 }
 
 /// One picture of the stream.
@@ -44,12 +45,21 @@ impl Director {
         renderer: Box<dyn Renderer>,
     ) -> Director {
         let last = black(composer.size());
-        Director { source, view, delayed, show, shown: None, composer, raster, renderer, last }
+        Director { source, view, delayed, show, shown: None, composer, raster, renderer, last, redraw_all: false }
+    }
+
+    /// Whether every picture is drawn and encoded as if nothing of it had been there before. For measuring what damage
+    /// saves; the pictures are the same.
+    pub fn redraw_all(&mut self, on: bool) {
+        self.redraw_all = on;
     }
 
     /// The picture at media time `t`. Always one: if it cannot be drawn, it is the last one again.
     pub fn frame(&mut self, t: MediaMs, on_air: &OnAir) -> Picture {
         let list = self.compose(t, on_air);
+        if self.redraw_all {
+            self.renderer.forget();
+        }
         match self.renderer.render(&list, &mut self.raster) {
             Ok(rendered) => {
                 self.last = rendered.frame.clone();
