@@ -1,5 +1,5 @@
 use super::Picture;
-use crate::encode::{AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, VideoEncoder, VideoSettings};
+use crate::encode::{AudioClock, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, VideoEncoder, VideoSettings};
 use crate::output::{Destination, Status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,7 @@ pub struct Transmitter {
     settings: VideoSettings,
     info: Arc<StreamInfo>,
     outputs: Vec<(OutputId, Box<dyn Destination>)>,
-    /// Ticks at which the next frame of sound begins.
-    audio_pts: i64,
+    sound: AudioClock,
     idr_wanted: bool,
     trouble: Option<String>,
 }
@@ -29,7 +28,7 @@ impl Transmitter {
             settings,
             info,
             outputs: Vec::new(),
-            audio_pts: 0,
+            sound: AudioClock::default(),
             idr_wanted: false,
             trouble: None,
         }
@@ -79,9 +78,8 @@ impl Transmitter {
             }
             Err(error) => self.fail(error),
         }
-        // Up to half a frame (10.7 ms) ahead of the picture; after a stall the missing sound comes in one burst.
-        while self.audio_pts <= pts + AAC_TICKS / 2 {
-            match self.audio.encode(&[], self.audio_pts) {
+        for audio_pts in self.sound.due(pts) {
+            match self.audio.encode(&[], audio_pts) {
                 Ok(packets) => {
                     for packet in packets {
                         bytes += packet.data.len();
@@ -90,7 +88,6 @@ impl Transmitter {
                 }
                 Err(error) => self.fail(error),
             }
-            self.audio_pts += AAC_TICKS;
         }
         bytes
     }
