@@ -178,7 +178,7 @@ fn hands(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
         x += w;
     }
     let y = if middle { centre - 129.0 } else { centre - 18.0 };
-    phase(p, m, Rect::new(TABLE.x, y, TABLE.w, 36.0));
+    phase(p, m, Rect::new(TABLE.x + 24.0, y, TABLE.w - 48.0, 36.0), Align::Center, 0.0);
 }
 
 /// A side's first counter, large.

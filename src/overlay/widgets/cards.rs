@@ -141,7 +141,7 @@ pub fn places(r: Rect, cards: &Cards, gap: f32) -> Vec<Rect> {
 }
 
 /// Width of a card of a height.
-fn width(h: f32) -> f32 {
+pub fn width(h: f32) -> f32 {
     (h * CARD[0] / CARD[1] / 3.0).round() * 3.0
 }
 
