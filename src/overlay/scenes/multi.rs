@@ -205,7 +205,7 @@ fn counters(p: &mut Painter, m: Moment, r: Rect, y: f32, id: &SideId, side: &Sid
     let places: &[(f32, f32)] = match (plain.len(), bar) {
         (_, true) => &[(21.0, 138.0)],
         (1, _) => &[(21.0, 180.0)],
-        _ => &[(21.0, 129.0), (162.0, 171.0)],
+        _ => &[(21.0, 117.0), (147.0, 189.0)],
     };
     for (counter, (edge, width)) in plain.iter().take(places.len()).rev().zip(places) {
         let place = Rect::new(r.right() - edge - width, y + 60.0, *width, 42.0);

@@ -158,7 +158,15 @@ pub fn pile(p: &mut Painter, r: Rect, cards: &Cards, seat: Option<u8>) {
         Some(top) => card(p, r, top, seat),
         None => back(p, r, seat),
     }
-    plate(p, r, n);
+    match cards.items.last().and_then(|top| top.face.as_ref()) {
+        // A rank must stay readable: the number stands at the card's edge.
+        Some(face) if face.art.is_none() && !face.rank.is_empty() => {
+            if n > 1 {
+                plate(p, Rect { x: r.x + r.w / 2.0, ..r }, n);
+            }
+        }
+        _ => plate(p, r, n),
+    }
 }
 
 fn plate(p: &mut Painter, r: Rect, n: usize) {
