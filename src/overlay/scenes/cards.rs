@@ -131,7 +131,7 @@ fn duel(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
             for k in 0..5 {
                 let at = Rect::new(SLOTS_X + PITCH * k as f32, *y, 84.0, 120.0);
                 match zone.and_then(|z| z.items.get(k)) {
-                    Some(card) => cards::card(p, at, card, seat),
+                    Some(card) => cards::card(p, at, None, card, seat),
                     None => cards::slot(p, at, seat),
                 }
             }
@@ -156,7 +156,7 @@ fn duel(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
             });
         }
     }
-    phase(p, m, Rect::new(TABLE.x + 24.0, 567.0, 912.0, 36.0), Align::Right, 99.0);
+    phase(p, m, Rect::new(TABLE.x + 24.0, 567.0, 912.0, 36.0), Align::Right, p.theme.color.panel, 99.0);
 }
 
 /// Both hands large, what is shared between them.
@@ -190,7 +190,7 @@ fn hands(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
         x += w;
     }
     let y = if middle { centre - 129.0 } else { centre - 18.0 };
-    phase(p, m, Rect::new(TABLE.x + 24.0, y, TABLE.w - 48.0, 36.0), Align::Center, 1.0);
+    phase(p, m, Rect::new(TABLE.x + 24.0, y, TABLE.w - 48.0, 36.0), Align::Center, p.theme.color.panel, 0.0);
     // What is said about the whole table: the pot.
     if let Some((head, text)) = words.first().filter(|_| shared.len() < 2) {
         let y = if middle { centre + 90.0 } else { centre + 24.0 };
@@ -266,7 +266,7 @@ fn spotlight(p: &mut Painter, m: Moment) {
     let (x, y) = (SPOTLIGHT.x, SPOTLIGHT.y);
     if let Some((card, face)) = lit.filter_map(|c| Some((c, c.face.as_ref()?))).next() {
         let plain = Card { lit: false, up: true, ..card.clone() };
-        cards::card(p, Rect::new(x + 18.0, y + 18.0, 132.0, 186.0), &plain, None);
+        cards::card(p, Rect::new(x + 18.0, y + 18.0, 132.0, 186.0), None, &plain, None);
         p.text(Rect::new(x + 168.0, y + 21.0, 186.0, 30.0), "Just played", tag, mid, Align::Left);
         p.text(Rect::new(x + 168.0, y + 54.0, 186.0, 42.0), &face_name(face), names, hi, Align::Left);
         p.block(Rect::new(x + 168.0, y + 102.0, 186.0, 108.0), &face.text, small, mid, Align::Left);
@@ -289,7 +289,11 @@ fn spotlight(p: &mut Painter, m: Moment) {
 
 /// A card by name: its own, or `K of hearts` in its short form.
 fn face_name(face: &Face) -> String {
-    if !face.name.is_empty() { face.name.clone() } else { face.rank.clone() }
+    match face.suit {
+        _ if !face.name.is_empty() => face.name.clone(),
+        Some(suit) => format!("{} of {}", face.rank, format!("{suit:?}").to_lowercase()),
+        None => face.rank.clone(),
+    }
 }
 
 /// How many cards each side has where, the counters that are not beside the thoughts, and texts; else facts.

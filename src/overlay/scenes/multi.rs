@@ -1,7 +1,7 @@
 //! `live` for three to eight sides: the board square on the left, a card a side on the right.
 
 use super::Player;
-use crate::draw::Rect;
+use crate::draw::{Color, Rect};
 use crate::game::{Arrange, Card, CardRole, Cards, Side, SideId, SideStatus, Zone, ZoneContent, ZoneId};
 use crate::overlay::numbers;
 use crate::overlay::painter::{Align, Edge, Painter};
@@ -260,7 +260,7 @@ fn cards_table(p: &mut Painter, m: Moment, hands: Option<&Vec<Place>>) {
             _ => None,
         })
         .collect();
-    phase(p, m, Rect::new(BOARD.x + 36.0, BOARD.y + 30.0, BOARD.w - 72.0, 48.0), Align::Center, 0.0);
+    phase(p, m, Rect::new(BOARD.x + 36.0, BOARD.y + 30.0, BOARD.w - 72.0, 48.0), Align::Center, p.theme.color.raised, 0.0);
 
     let text_h = if words.is_empty() { 0.0 } else { 144.0 };
     let area = Rect::new(BOARD.x + 36.0, BOARD.y + 96.0, BOARD.w - 72.0, BOARD.h - 120.0 - text_h);
@@ -324,8 +324,8 @@ fn owners(p: &mut Painter, r: Rect, held: &Cards, seats: &dyn Fn(&Card) -> Optio
 }
 
 /// The phases of a turn with the present one lit, or its name alone. Where not all fit, those around the present one.
-/// Each is at least `least` wide.
-pub fn phase(p: &mut Painter, m: Moment, r: Rect, align: Align, least: f32) {
+/// `quiet` fills the others. Each is at least `least` wide.
+pub fn phase(p: &mut Painter, m: Moment, r: Rect, align: Align, quiet: Color, least: f32) {
     const MARKS: [&str; 6] = ["phase", "phase2", "phase3", "phase4", "phase5", "phase6"];
     const GAP: f32 = 6.0;
     let phase = &m.state().board.phase;
@@ -335,8 +335,6 @@ pub fn phase(p: &mut Painter, m: Moment, r: Rect, align: Align, least: f32) {
         names = vec![&phase.name];
     }
     let c = &p.theme.color;
-    // The table of a duel is tinted: its chips are as dark as a panel.
-    let quiet = if least > 0.0 { c.panel } else { c.raised };
     let pad = if least > 0.0 { 12.0 } else { 30.0 };
     let width = |p: &mut Painter, n: &str| (p.measure(n, tag) + pad).ceil().max(least).min(r.w);
     let mut chips: Vec<(&str, f32)> = names.into_iter().map(|n| (n, width(p, n))).collect();
