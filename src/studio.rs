@@ -17,8 +17,8 @@
 
 use crate::draw::Size;
 use crate::encode::{AacEncoder, EncodeError, FrameClock, H264Encoder, Profile, VideoCodec, VideoSettings};
-use crate::game::{DelayError, Delayed, View};
 use crate::game::adapters::Record;
+use crate::game::{DelayError, Delayed, View};
 use crate::output::Destination;
 use crate::output::key::{KeyError, RtmpTarget, StreamKey, TargetError};
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};

@@ -9,7 +9,7 @@ use agentcast::encode::{FrameClock, Packet, Profile, Track, VideoCodec, VideoSet
 use agentcast::game::adapters::{self, Record};
 use agentcast::game::{Body, Delayed, MatchState, View};
 use agentcast::overlay::{Composer, OnAir, Presentation, Theme};
-use agentcast::raster::{FontSet, SYSTEM_DIRS, Pictures, Raster, Typesetter};
+use agentcast::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
 use agentcast::render::RenderError;
 use agentcast::stream::{
     Broadcast, Clock, Director, Feed, Live, Parts, Picture, Replay, ReplayOptions, Source, Transmitter,
@@ -117,12 +117,7 @@ fn a_slow_picture_skips_frames_and_never_queues_them() {
         }
         Ok(Damage::Full)
     };
-    let got = run(
-        clock,
-        director(Replay::new(record(), ReplayOptions::default()), draw),
-        transmitter(vec![]),
-        100,
-    );
+    let got = run(clock, director(Replay::new(record(), ReplayOptions::default()), draw), transmitter(vec![]), 100);
     let gaps: Vec<i64> = video(&got).windows(2).map(|w| w[1].pts - w[0].pts).collect();
     assert!(gaps.iter().all(|g| *g >= 3_000), "pts rise by whole frames");
     let long: Vec<_> = gaps.iter().filter(|g| **g > 3_000).collect();
@@ -190,8 +185,7 @@ fn poll_all(live: &mut Live) -> Vec<Arc<MatchState>> {
 
 #[test]
 fn a_replay_counts_down_plays_to_its_end_and_says_so() {
-    let mut replay =
-        Replay::new(record(), ReplayOptions { speed: 2.0, lead_in_ms: 4_000, ..ReplayOptions::default() });
+    let mut replay = Replay::new(record(), ReplayOptions { speed: 2.0, lead_in_ms: 4_000, ..ReplayOptions::default() });
     let first = replay.poll(0);
     let starts = first.last().unwrap().1.board.starts_at.expect("a countdown");
     assert_eq!(starts - first.last().unwrap().1.ts, 4_000);

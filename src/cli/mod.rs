@@ -2,8 +2,8 @@
 
 mod check;
 mod key;
-mod on_air;
 mod offline;
+mod on_air;
 mod status;
 
 use crate::draw::Size;

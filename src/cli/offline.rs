@@ -3,9 +3,9 @@
 use super::Render;
 use crate::draw::Size;
 use crate::encode::TICKS;
+use crate::output::State;
 use crate::output::file::FileOutput;
 use crate::overlay::{Badge, OnAir};
-use crate::output::State;
 use crate::stream::{Replay, ReplayOptions, Transmitter};
 use crate::studio::Studio;
 use anyhow::{Context, bail};
@@ -67,7 +67,11 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
                 bail!("{}: {}", args.output.display(), status.last_error.unwrap_or_default());
             }
             let (seconds, took) = (total as f64 / fps as f64, began.elapsed().as_secs_f64());
-            eprintln!("{}: {seconds:.1} s of video in {took:.1} s ({:.1}x real time)", args.output.display(), seconds / took);
+            eprintln!(
+                "{}: {seconds:.1} s of video in {took:.1} s ({:.1}x real time)",
+                args.output.display(),
+                seconds / took
+            );
         }
         _ => bail!("-o {}: the name must end in .mp4 or .png", args.output.display()),
     }

@@ -2,12 +2,12 @@
 
 use super::status::{StatusLine, line};
 use super::{Demo, OutputArgs, PictureArgs, Play, key};
-use crate::game::adapters::{self, Record};
 use crate::game::Event;
+use crate::game::adapters::{self, Record};
 use crate::http::PreviewServer;
 use crate::output::file::FileOutput;
-use crate::output::preview::Preview;
 use crate::output::key::RtmpTarget;
+use crate::output::preview::Preview;
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
 use crate::output::{Destination, State};
 use crate::overlay::Theme;
@@ -137,7 +137,13 @@ fn run(
     }
     eprintln!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
     for o in outputs {
-        eprintln!("  {}: {} MB sent, {} packets dropped, {} reconnects", o.name, o.bytes / 1_000_000, o.dropped, o.reconnects);
+        eprintln!(
+            "  {}: {} MB sent, {} packets dropped, {} reconnects",
+            o.name,
+            o.bytes / 1_000_000,
+            o.dropped,
+            o.reconnects
+        );
     }
     Ok(code)
 }

@@ -80,7 +80,8 @@ impl StatusLine {
     pub fn show(&mut self, text: &str) {
         let mut out = std::io::stderr().lock();
         if self.terminal {
-            let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(100, |w| usize::from(w.ws_col.max(20)));
+            let columns =
+                rustix::termios::tcgetwinsize(std::io::stderr()).map_or(100, |w| usize::from(w.ws_col.max(20)));
             let text: String = text.chars().take(columns - 1).collect();
             let pad = self.width.saturating_sub(text.chars().count());
             self.width = text.chars().count();

@@ -57,8 +57,7 @@ impl PreviewServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let (close, closed) = watch::channel(false);
-        let shared =
-            Arc::new(Shared { hub, line: Box::new(line), viewing: Mutex::default(), close: closed.clone() });
+        let shared = Arc::new(Shared { hub, line: Box::new(line), viewing: Mutex::default(), close: closed.clone() });
         let app = Router::new()
             .route("/", get(page))
             .route("/status.json", get(status))
@@ -98,7 +97,10 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
                       media-src blob:; connect-src 'self'; frame-ancestors 'none'";
 
 async fn page() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")], Html(include_str!("preview.html")))
+    (
+        [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")],
+        Html(include_str!("preview.html")),
+    )
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> impl IntoResponse {

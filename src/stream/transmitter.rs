@@ -1,7 +1,5 @@
 use super::Picture;
-use crate::encode::{
-    AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, VideoEncoder, VideoSettings,
-};
+use crate::encode::{AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, VideoEncoder, VideoSettings};
 use crate::output::{Destination, Status};
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,11 +40,7 @@ pub fn read(bytes: &[u8], format: Option<Format>) -> Result<Record, RecordError>
 
 /// [`read`] with what some engines write beside a record: the game description of Battlesnake websocket events (it has
 /// the board's size), the logs of a Kaggle episode. Other formats have no companion and ignore it.
-pub fn read_with(
-    bytes: &[u8],
-    format: Option<Format>,
-    companion: Option<&[u8]>,
-) -> Result<Record, RecordError> {
+pub fn read_with(bytes: &[u8], format: Option<Format>, companion: Option<&[u8]>) -> Result<Record, RecordError> {
     let format = format.or_else(|| detect(bytes)).ok_or(RecordError::Unknown)?;
     let text = utf8(bytes)?;
     let companion = companion.map(utf8).transpose()?;

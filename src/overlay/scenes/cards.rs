@@ -82,7 +82,11 @@ fn content(p: &mut Painter, m: Moment) {
             counter_block(p, m, COUNTERS[i], id, side, counter);
         }
     }
-    if held.duel() { duel(p, m, &sides, &held) } else { hands(p, m, &sides, &held) }
+    if held.duel() {
+        duel(p, m, &sides, &held)
+    } else {
+        hands(p, m, &sides, &held)
+    }
     spotlight(p, m);
     totals(p, m, &sides, &held);
 }
@@ -101,7 +105,8 @@ impl<'a> Held<'a> {
     fn of(m: Moment<'a>, sides: &[(&SideId, &Side)]) -> Held<'a> {
         let mut zones: Vec<(&ZoneId, &Zone)> = m.state().board.zones.iter().collect();
         zones.sort_by_key(|(id, z)| (z.order, *id));
-        let mut held = Held { hand: [None, None], table: Default::default(), piles: Default::default(), shared: Vec::new() };
+        let mut held =
+            Held { hand: [None, None], table: Default::default(), piles: Default::default(), shared: Vec::new() };
         for (_, zone) in zones {
             let ZoneContent::Cards(cards) = &zone.content else { continue };
             let owner = zone.owner.as_ref().and_then(|o| sides.iter().take(2).position(|(id, _)| *id == o));
@@ -127,7 +132,11 @@ fn duel(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
         let seat = Some(side.seat);
         for (row, y) in ROWS[i].iter().enumerate() {
             // A single zone lies in front, next to the middle.
-            let zone = if held.table[i].len() > 1 { held.table[i].get(row) } else { held.table[i].first().filter(|_| row == 1) };
+            let zone = if held.table[i].len() > 1 {
+                held.table[i].get(row)
+            } else {
+                held.table[i].first().filter(|_| row == 1)
+            };
             for k in 0..5 {
                 let at = Rect::new(SLOTS_X + PITCH * k as f32, *y, 84.0, 120.0);
                 match zone.and_then(|z| z.items.get(k)) {
@@ -177,9 +186,7 @@ fn hands(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
     let total: f32 = shared.iter().map(|(_, c)| wide(c)).sum();
     let shrink = (TABLE.w - 96.0) / total.max(TABLE.w - 96.0);
     let mut x = TABLE.x + (TABLE.w - total * shrink) / 2.0;
-    let seats = |card: &Card| {
-        card.side.as_ref().and_then(|id| m.state().board.sides.get(id)).map(|side| side.seat)
-    };
+    let seats = |card: &Card| card.side.as_ref().and_then(|id| m.state().board.sides.get(id)).map(|side| side.seat);
     for (zone, held) in &shared {
         let w = wide(held) * shrink;
         let place = Rect::new(x.round(), centre - 84.0, w.floor(), 168.0);

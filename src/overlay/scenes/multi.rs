@@ -151,7 +151,8 @@ fn side_card(p: &mut Painter, m: Moment, r: Rect, player: &Player, side: &Side, 
     let words = match hand.filter(|_| !hand_in_row) {
         Some(hand) => {
             // The hand stands where the thought does; what it leaves free is the thought's.
-            said = m.state().thoughts.contains_key(id) || m.state().actions.get(id).is_some_and(|a| !a.reason.is_empty());
+            said =
+                m.state().thoughts.contains_key(id) || m.state().actions.get(id).is_some_and(|a| !a.reason.is_empty());
             let h = (words.h - 3.0).min(105.0);
             let pitch = cards::width(h) + 3.0;
             let many = (cards::count(hand).min(14) as f32 * pitch).min(words.w);
@@ -244,8 +245,7 @@ fn cards_table(p: &mut Painter, m: Moment, hands: Option<&Vec<Place>>) {
     let ladder = [p.theme.style.xl.sized(84.0), p.theme.style.namel, p.theme.style.name];
     let mut zones: Vec<(&ZoneId, &Zone)> = m.state().board.zones.iter().filter(|(_, z)| z.owner.is_none()).collect();
     zones.sort_by_key(|(id, z)| (z.order, *id));
-    let seats =
-        |card: &Card| card.side.as_ref().and_then(|id| m.state().board.sides.get(id)).map(|side| side.seat);
+    let seats = |card: &Card| card.side.as_ref().and_then(|id| m.state().board.sides.get(id)).map(|side| side.seat);
     let shared: Vec<(&Zone, &Cards)> = zones
         .iter()
         .filter_map(|(_, z)| match &z.content {
@@ -260,7 +260,14 @@ fn cards_table(p: &mut Painter, m: Moment, hands: Option<&Vec<Place>>) {
             _ => None,
         })
         .collect();
-    phase(p, m, Rect::new(BOARD.x + 36.0, BOARD.y + 30.0, BOARD.w - 72.0, 48.0), Align::Center, p.theme.color.raised, 0.0);
+    phase(
+        p,
+        m,
+        Rect::new(BOARD.x + 36.0, BOARD.y + 30.0, BOARD.w - 72.0, 48.0),
+        Align::Center,
+        p.theme.color.raised,
+        0.0,
+    );
 
     let text_h = if words.is_empty() { 0.0 } else { 144.0 };
     let area = Rect::new(BOARD.x + 36.0, BOARD.y + 96.0, BOARD.w - 72.0, BOARD.h - 120.0 - text_h);

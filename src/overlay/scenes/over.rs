@@ -1,13 +1,13 @@
 //! `over`: who won, the score, and the match in figures.
 
-use crate::draw::Rect;
 use super::Player;
+use crate::draw::Rect;
 use crate::game::{Counter, MatchResult, Side, SideId, Snapshot};
 use crate::overlay::numbers;
 use crate::overlay::painter::{Align, Edge, Painter};
 use crate::overlay::presentation::Moment;
-use crate::overlay::widgets::stage;
 use crate::overlay::theme::Style;
+use crate::overlay::widgets::stage;
 
 const WINNER: Rect = Rect::new(96.0, 120.0, 1728.0, 366.0);
 const STATS: Rect = Rect::new(96.0, 510.0, 1134.0, 444.0);
@@ -59,8 +59,13 @@ fn content(p: &mut Painter, m: Moment) {
 
 fn winner(p: &mut Painter, board: &Snapshot, result: &MatchResult) {
     let style = &p.theme.style;
-    let (hero, label, caption, title, score) =
-        (style.hero.sized(132.0), style.label, style.caption.sized(33.0), style.title.sized(36.0), style.hero.sized(192.0));
+    let (hero, label, caption, title, score) = (
+        style.hero.sized(132.0),
+        style.label,
+        style.caption.sized(33.0),
+        style.title.sized(36.0),
+        style.hero.sized(192.0),
+    );
     let ladder = [hero, style.xl, style.namel];
     let (hi, mid, m) = (p.theme.color.hi, p.theme.color.mid, p.theme.radius.m);
     p.quad(WINNER, p.theme.color.panel, [0.0, 0.0, m, m], None, true);
@@ -206,8 +211,7 @@ fn figures(p: &mut Painter, board: &Snapshot) {
     if n == 0 {
         // Nothing to compare: what the match was about.
         let turn = if board.phase.turn_label.is_empty() { "Turn" } else { &board.phase.turn_label };
-        let mut lines: Vec<(String, String)> =
-            board.facts.iter().map(|f| (f.label.clone(), f.text.clone())).collect();
+        let mut lines: Vec<(String, String)> = board.facts.iter().map(|f| (f.label.clone(), f.text.clone())).collect();
         if board.phase.turn > 0 {
             lines.insert(0, (turn.to_owned(), board.phase.turn.to_string()));
         }

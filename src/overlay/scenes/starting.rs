@@ -1,7 +1,7 @@
 //! `starting`: the countdown, who plays, and what the match is about.
 
-use crate::draw::Rect;
 use super::Player;
+use crate::draw::Rect;
 use crate::game::Fact;
 use crate::overlay::painter::{Align, Edge, Painter};
 use crate::overlay::presentation::Moment;
@@ -57,8 +57,7 @@ fn versus(p: &mut Painter) {
 
 /// The countdown. Without a time there is only the word.
 fn countdown_and_bar(p: &mut Painter, m: Moment) {
-    let (hi, mid, accent, raised) =
-        (p.theme.color.hi, p.theme.color.mid, p.theme.color.accent, p.theme.color.raised);
+    let (hi, mid, accent, raised) = (p.theme.color.hi, p.theme.color.mid, p.theme.color.accent, p.theme.color.raised);
     let label = p.theme.style.label.sized(36.0);
     let count = p.theme.style.count.sized(324.0);
     let starts_at = m.state().board.starts_at;
@@ -127,7 +126,14 @@ fn roster(p: &mut Painter, sides: &[Player]) {
         // The model takes what it needs of 270, the name has the rest.
         let model = (p.measure(&side.agent, style.small).ceil() + 1.0).clamp(60.0, 270.0);
         let room = r.right() - 24.0 - (x + 48.0);
-        let w = p.fitted(Rect::new(x + 48.0, r.y, room - model - 18.0, h), &side.name, &ladder, hi, Align::Left, &side.lang);
+        let w = p.fitted(
+            Rect::new(x + 48.0, r.y, room - model - 18.0, h),
+            &side.name,
+            &ladder,
+            hi,
+            Align::Left,
+            &side.lang,
+        );
         let left = x + 48.0 + w.ceil() + 18.0;
         scorebug::model_line(p, Rect::new(left, r.y, r.right() - 24.0 - left, h), side, Align::Right);
     }

@@ -117,7 +117,14 @@ pub fn count(cards: &Cards) -> usize {
 }
 
 /// Draws a zone's cards centred in `r`, as wide as they need and as the zone arranges them. The card's height is `r.h`.
-pub fn zone(p: &mut Painter, r: Rect, cards: &Cards, seat_of: &dyn Fn(&Card) -> Option<u8>, seat: Option<u8>, gap: f32) {
+pub fn zone(
+    p: &mut Painter,
+    r: Rect,
+    cards: &Cards,
+    seat_of: &dyn Fn(&Card) -> Option<u8>,
+    seat: Option<u8>,
+    gap: f32,
+) {
     if matches!(cards.arrange, Arrange::Pile | Arrange::Stack) {
         let w = width(r.h);
         return pile(p, Rect::new(r.x + (r.w - w) / 2.0, r.y, w, r.h), cards, seat);
