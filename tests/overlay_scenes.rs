@@ -112,17 +112,16 @@ fn new_glyphs(list: &DrawList, other: &DrawList) -> Vec<IRect> {
 
 /// Where names and models may be in a scene, design px.
 fn boxes(scene: &str) -> Vec<Rect> {
-    let rows = |h: f32, pitch: f32, n: usize, up: f32| {
+    let rows = |pitch: f32, n: usize, up: f32| {
         (0..n).flat_map(move |k| {
             let y = 123.0 + pitch * k as f32 - up;
-            let _ = h;
             [Rect::new(945.0 + 171.0, y + 15.0, 405.0, 45.0), Rect::new(945.0 + 126.0, y + 63.0, 303.0, 36.0)]
         })
     };
     match scene {
         "cards" => [216.0, 1392.0].map(|x| Rect::new(x, 99.0, 312.0, 90.0)).to_vec(),
-        "multi-4" => rows(195.0, 210.0, 4, 0.0).collect(),
-        "multi-8" => rows(90.0, 105.0, 8, 12.0).collect(),
+        "multi-4" => rows(210.0, 4, 0.0).collect(),
+        "multi-8" => rows(105.0, 8, 12.0).collect(),
         "starting" => vec![Rect::new(360.0, 615.0, 498.0, 168.0), Rect::new(1062.0, 615.0, 498.0, 168.0)],
         // Names in the headline, over the figures and in the list.
         _ => vec![
@@ -253,5 +252,42 @@ fn table_of_hands_that_are_shown_has_every_rank_in_sight() {
         ranks.sort_by_key(|b| b.x0);
         assert_eq!(ranks.len(), 10);
         assert!(ranks.windows(2).all(|w| w[0].x1 <= w[1].x0 + 2), "{ranks:?}");
+    }
+}
+
+#[test]
+fn no_two_texts_lie_on_each_other_in_any_match_at_any_time() {
+    let mut raster = matches::raster();
+    let records = [
+        ("gin", GIN),
+        ("duel", DUEL),
+        ("snakes 4", SNAKES_4),
+        ("snakes 8", SNAKES_8),
+        ("scores", SCORES_3),
+        ("two soon", COUNTDOWN_2),
+        ("five soon", COUNTDOWN_5),
+    ];
+    for (name, record) in records {
+        for (t, view) in [(1_500, View::Spectator), (4_700, View::All), (8_500, View::All), (60_000, View::Spectator)] {
+            let show = played(record, &view, t);
+            for size in [Size::FULL_HD, Size::HD] {
+                let list = composer(size).compose(&show, &on_air(), show.scene(t), t, &mut raster);
+                let texts: Vec<IRect> = list
+                    .base
+                    .iter()
+                    .chain(&list.live)
+                    .filter(|i| matches!(i.shape, Shape::Glyphs(_)))
+                    .map(|i| i.bounds())
+                    .collect();
+                for (i, a) in texts.iter().enumerate() {
+                    for b in &texts[i + 1..] {
+                        // A line in two tones has one box. Ink of neighbouring lines may meet by a descender.
+                        let both = a.intersect(*b);
+                        let (w, h) = (both.x1 - both.x0, both.y1 - both.y0);
+                        assert!(a == b || w <= 3 || h <= 6, "{name} at {t} ms, {size:?}: {a:?} and {b:?}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -45,8 +45,8 @@ impl Page {
             None => cards_table(p, m, open.then_some(&sides)),
         }
         let n = sides.len();
-        for k in 0..n.min(MARKS.len()) {
-            p.mark(MARKS[k], row(k as f32, n));
+        for (k, mark) in MARKS.into_iter().enumerate().take(n) {
+            p.mark(mark, row(k as f32, n));
         }
         // Who moves up passes over who moves down.
         let mut drawn: Vec<(usize, &Place)> = sides.iter().enumerate().collect();

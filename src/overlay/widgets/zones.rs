@@ -218,5 +218,22 @@ fn lines(p: &mut Painter, r: Rect, zone: &TextZone, alone: bool) {
         (false, true) => style.thoughtl,
         (false, false) => style.body,
     };
+    // A word or two in the whole area: large, in its middle.
+    let rows: Vec<&str> = zone.text.lines().map(str::trim).filter(|l| !l.is_empty()).take(5).collect();
+    if alone && !zone.mono && (1..=4).contains(&rows.len()) {
+        let large = [p.theme.style.xl.sized(84.0), p.theme.style.namel, p.theme.style.name];
+        let fits = large.into_iter().find(|s| {
+            let wide = rows.iter().map(|row| p.measure(row, *s)).fold(0.0, f32::max);
+            wide <= r.w && s.line * 1.5 * rows.len() as f32 <= r.h
+        });
+        if let Some(large) = fits {
+            let h = (large.line * 1.5).round();
+            let y0 = r.y + ((r.h - h * rows.len() as f32) / 2.0).floor();
+            for (k, row) in rows.iter().enumerate() {
+                p.text(Rect { y: y0 + h * k as f32, h, ..r }, row, large, hi, Align::Center);
+            }
+            return;
+        }
+    }
     p.tail(r, &zone.text, style, hi);
 }
