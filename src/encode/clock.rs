@@ -33,23 +33,13 @@ pub struct FrameClock {
     start: Duration,
     next: u64,
     skipped: u64,
-    audio_next: i64,
 }
 
 impl FrameClock {
     /// A clock whose frame 0 is due at `start`. `fps` must divide [`TICKS`], as 24, 25, 30, 50 and 60 do.
     pub fn new(fps: u32, start: Duration) -> Self {
         assert!(fps > 0 && TICKS % i64::from(fps) == 0, "fps {fps} does not divide {TICKS}");
-        Self { fps, start, next: 0, skipped: 0, audio_next: 0 }
-    }
-
-    /// The first moment from `now` on that lies in slot `slot` of `slots` within a GOP. Streams that start in different
-    /// slots have their IDR pictures, the dearest ones, at different moments, and still a whole first GOP each.
-    pub fn start_in_slot(now: Duration, slot: u32, slots: u32) -> Duration {
-        let gop = u128::from(GOP_SECONDS) * 1_000_000_000;
-        let phase = gop * u128::from(slot % slots.max(1)) / u128::from(slots.max(1));
-        let wait = (phase + gop - now.as_nanos() % gop) % gop;
-        now + Duration::from_nanos(wait as u64)
+        Self { fps, start, next: 0, skipped: 0 }
     }
 
     /// When the next frame is due.
@@ -76,14 +66,22 @@ impl FrameClock {
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
+}
 
+/// Says how much sound belongs beside a picture, so that both tracks stay together whatever happens to the pictures.
+#[derive(Clone, Debug, Default)]
+pub struct AudioClock {
+    next: i64,
+}
+
+impl AudioClock {
     /// The pts of the AAC frames to encode beside the picture at `pts`, each given once, [`AAC_TICKS`] apart without a
     /// gap: after a stall the missing sound comes in one burst. The last one begins at most half an AAC frame (10.7 ms)
     /// from the picture.
-    pub fn audio_due(&mut self, pts: i64) -> impl ExactSizeIterator<Item = i64> + use<> {
-        let first = self.audio_next;
+    pub fn due(&mut self, pts: i64) -> impl ExactSizeIterator<Item = i64> + use<> {
+        let first = self.next;
         let end = ((pts + AAC_TICKS / 2) / AAC_TICKS + 1).max(first);
-        self.audio_next = end;
+        self.next = end;
         (0..(end - first) as usize).map(move |k| (first + k as i64) * AAC_TICKS)
     }
 }
@@ -118,17 +116,6 @@ mod tests {
         assert_eq!(clock.skipped(), 4);
     }
 
-    #[test]
-    fn slots_spread_the_starts_over_a_gop() {
-        let now = Duration::from_millis(12_345);
-        let starts: Vec<_> = (0..4).map(|slot| FrameClock::start_in_slot(now, slot, 4)).collect();
-        let mut phases: Vec<_> = starts.iter().map(|s| s.as_millis() % 2000).collect();
-        assert!(starts.iter().all(|s| (now..now + 2000 * MS).contains(s)), "{starts:?}");
-        phases.sort();
-        assert_eq!(phases, [0, 500, 1000, 1500]);
-        assert_eq!(FrameClock::start_in_slot(4000 * MS, 0, 1), 4000 * MS);
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -144,7 +131,7 @@ mod tests {
             let mut stalls: Vec<_> = stalls.iter().map(|&(at, ms)| (start + Duration::from_secs(at), ms as u32 * MS)).collect();
             stalls.sort();
             stalls.reverse();
-            let mut clock = FrameClock::new(fps, start);
+            let (mut clock, mut sound) = (FrameClock::new(fps, start), AudioClock::default());
             let (mut now, mut last, mut drawn, mut step) = (start, -1i64, 0u64, 0usize);
             let mut audio_end = 0i64;
             while now < start + Duration::from_secs(3600) {
@@ -161,7 +148,7 @@ mod tests {
                 let media = Duration::from_nanos(due.pts as u64 * 1_000_000 / 90);
                 prop_assert!(now - start >= media - Duration::from_nanos(1).min(media));
                 prop_assert!(now - start - media < Duration::from_secs(1) / fps + Duration::from_micros(1));
-                for pts in clock.audio_due(due.pts) {
+                for pts in sound.due(due.pts) {
                     prop_assert_eq!(pts, audio_end);
                     audio_end += AAC_TICKS;
                 }

@@ -9,7 +9,7 @@ mod probe;
 mod video;
 
 pub use audio::AacEncoder;
-pub use clock::{AAC_SAMPLES, AAC_TICKS, Due, FrameClock, GOP_SECONDS, SAMPLE_RATE};
+pub use clock::{AAC_SAMPLES, AAC_TICKS, AudioClock, Due, FrameClock, GOP_SECONDS, SAMPLE_RATE};
 pub use probe::{EncoderStatus, probe};
 pub use video::H264Encoder;
 

@@ -1,6 +1,6 @@
 use super::Picture;
 use crate::encode::{
-    AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, Track, VideoEncoder, VideoSettings,
+    AudioClock, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, Track, VideoEncoder, VideoSettings,
 };
 use crate::output::{Destination, Status};
 use std::sync::Arc;
@@ -16,8 +16,7 @@ pub struct Transmitter {
     settings: VideoSettings,
     info: Arc<StreamInfo>,
     outputs: Vec<(OutputId, Box<dyn Destination>)>,
-    /// Ticks at which the next frame of sound begins.
-    audio_pts: i64,
+    sound: AudioClock,
     idr_wanted: bool,
     /// What is wrong with the picture, and with the sound.
     trouble: [Option<String>; 2],
@@ -32,7 +31,7 @@ impl Transmitter {
             settings,
             info,
             outputs: Vec::new(),
-            audio_pts: 0,
+            sound: AudioClock::default(),
             idr_wanted: false,
             trouble: [None, None],
         }
@@ -81,9 +80,8 @@ impl Transmitter {
             }
             Err(error) => self.fail(Track::Video, &error),
         }
-        // Up to half a frame (10.7 ms) ahead of the picture; after a stall the missing sound comes in one burst.
-        while self.audio_pts <= pts + AAC_TICKS / 2 {
-            match self.audio.encode(&[], self.audio_pts) {
+        for audio_pts in self.sound.due(pts) {
+            match self.audio.encode(&[], audio_pts) {
                 Ok(packets) => {
                     self.works_again(Track::Audio);
                     for packet in packets {
@@ -93,7 +91,6 @@ impl Transmitter {
                 }
                 Err(error) => self.fail(Track::Audio, &error),
             }
-            self.audio_pts += AAC_TICKS;
         }
         bytes
     }
