@@ -7,6 +7,7 @@ use agentcast::stream::{Replay, ReplayOptions};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use support::dir::TempDir;
 use support::flv;
 use support::nginx::Nginx;
@@ -334,6 +335,55 @@ fn a_stream_key_is_nowhere_to_be_found() {
     assert!(!said.contains(CANARY), "{said}");
 }
 
+#[test]
+fn on_a_terminal_the_key_is_asked_for_without_echo_and_ctrl_c_ends_cleanly() {
+    let (receiver, dir) = (Receiver::start(Behaviour::default()), TempDir::new("terminal"));
+    let movie = dir.path().join("match.mp4");
+    let line = format!(
+        "{} play {} --size 720p --rtmp {} --record {}",
+        env!("CARGO_BIN_EXE_agentcast"),
+        file(CHESS).display(),
+        without_key(&receiver.url("x")),
+        movie.display()
+    );
+    // `script` runs it on a terminal of its own and ends with its exit code.
+    let mut script = Command::new("script");
+    let mut program = Program::start(script.env_remove("AGENTCAST_STREAM_KEY").args(["-qefc", &line, "/dev/null"]));
+    let mut keyboard = program.input();
+    program.wait_for_prompt("Stream key for rtmp 127.0.0.1");
+    writeln!(keyboard, "{CANARY}").unwrap();
+    receiver.wait_messages(0, 120);
+    program.wait_for_prompt("| rtmp 127.0.0.1");
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(program.end(Duration::from_secs(5)).code(), Some(0), "{}", program.said());
+    assert!(!program.said().contains(CANARY), "{}", program.said());
+    assert_eq!(receiver.connections()[0].key.as_deref(), Some(CANARY));
+    assert_plays(&movie);
+}
+
+#[test]
+fn a_server_that_takes_nothing_does_not_hold_up_a_clean_end() {
+    let (receiver, dir) = (Receiver::start(Behaviour::default()), TempDir::new("stalled"));
+    let movie = dir.path().join("match.mp4");
+    let mut program = Program::start(agentcast().arg("play").arg(file(CHESS)).args([
+        "--size",
+        "720p",
+        "--lead-in",
+        "0",
+        "--rtmp",
+        &receiver.url("key"),
+        "--record",
+        text(&movie),
+    ]));
+    receiver.wait_messages(0, 60);
+    receiver.behave(|b| b.stall = true);
+    // As long as the sockets need to fill.
+    let grown = || (std::fs::metadata(&movie).ok()?.len() > 2_000_000).then_some(());
+    wait_until("5 s of film", PATIENCE, grown);
+    assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
+    assert_plays(&movie);
+}
+
 /// Bytes of the picture of the poker record with these hole cards, seen through these eyes while the hand is played.
 fn poker_picture(dir: &TempDir, name: &str, hole: &str, view: &str) -> image::RgbImage {
     let record = std::fs::read_to_string(file(POKER)).unwrap();
@@ -341,7 +391,7 @@ fn poker_picture(dir: &TempDir, name: &str, hole: &str, view: &str) -> image::Rg
     let changed = changed.replace("p6 sm 4cQd", &format!("p6 sm {hole}"));
     let (path, picture) = (dir.path().join(format!("{name}.phh")), dir.path().join(format!("{name}.png")));
     std::fs::write(&path, changed).unwrap();
-    let args = ["render", text(&path), "-o", text(&picture), "--at", "14", "--size", "720p", "--view", view];
+    let args = ["render", text(&path), "-o", text(&picture), "--at", "34", "--size", "720p", "--view", view];
     let (code, said) = run(&args);
     assert_eq!(code, 0, "{said}");
     image::open(picture).unwrap().to_rgb8()

@@ -64,11 +64,11 @@ fn cases() -> Vec<Case> {
             ..case("geese-live", geese, At(15_000))
         },
         case("connect-four-live", "tests/records/kaggle/openspiel_connect_four_simple.json", BeforeEnd(300)),
-        case("poker-live", "assets/demo/poker.phh", At(14_000)),
-        Case { view: View::All, ..case("poker-live-all-hands", "assets/demo/poker.phh", At(14_000)) },
+        case("poker-live", "assets/demo/poker.phh", At(34_000)),
+        Case { view: View::All, ..case("poker-live-all-hands", "assets/demo/poker.phh", At(34_000)) },
         case("poker-showdown", "assets/demo/poker.phh", BeforeEnd(100)),
         case("poker-heads-up", "tests/records/kaggle/openspiel_universal_poker.json", BeforeEnd(300)),
-        case("hearts-live", "tests/records/kaggle/openspiel_hearts.json", At(15_000)),
+        case("hearts-live", "tests/records/kaggle/openspiel_hearts.json", At(60_000)),
     ]
 }
 

@@ -34,19 +34,11 @@ pub fn init_logging(verbose: u8) {
         .try_init();
 }
 
-/// The stream in one line.
+/// The stream in one line, what matters most first: a narrow terminal cuts it off.
 pub fn line(s: &StreamStatus) -> String {
     let seconds = s.uptime.as_secs();
-    let mut line = format!(
-        "{}:{:02}  {:.1} fps  {}  draw {:.1} ms  encode {:.1} ms  {} late",
-        seconds / 60,
-        seconds % 60,
-        s.fps,
-        rate(s.kbps),
-        s.draw.as_secs_f64() * 1e3,
-        s.encode.as_secs_f64() * 1e3,
-        s.skipped,
-    );
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    let mut line = format!("{minutes}:{seconds:02}  {:.1} fps  {}  {} late", s.fps, rate(s.kbps), s.skipped);
     for o in &s.outputs {
         line += &format!(" | {} {}", o.name, word(o.state));
         if o.state == State::Live {
@@ -59,7 +51,8 @@ pub fn line(s: &StreamStatus) -> String {
             line += &format!(", {} reconnects", o.reconnects);
         }
     }
-    line
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    line + &format!(" | draw {:.1} ms, encode {:.1} ms", ms(s.draw), ms(s.encode))
 }
 
 fn rate(kbps: u32) -> String {
@@ -92,8 +85,9 @@ impl StatusLine {
     pub fn show(&mut self, text: &str) {
         let mut out = std::io::stderr().lock();
         if self.terminal {
-            let columns =
-                rustix::termios::tcgetwinsize(std::io::stderr()).map_or(100, |w| usize::from(w.ws_col.max(20)));
+            // Some terminals say that they have no columns.
+            let size = rustix::termios::tcgetwinsize(std::io::stderr());
+            let columns = size.ok().map(|s| usize::from(s.ws_col)).filter(|c| *c > 0).unwrap_or(100).max(20);
             let text: String = text.chars().take(columns - 1).collect();
             let pad = self.width.saturating_sub(text.chars().count());
             self.width = text.chars().count();

@@ -1,9 +1,9 @@
 //! The real program as a child process: what it says, how it ends. It never outlives its test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,27 @@ pub fn file(path: &str) -> PathBuf {
 
 #[derive(Default)]
 struct Said {
-    lines: Mutex<Vec<String>>,
+    words: Mutex<Words>,
     more: Condvar,
+}
+
+#[derive(Default)]
+struct Words {
+    lines: Vec<String>,
+    /// What has no line end yet, of each output.
+    open: [String; 2],
+}
+
+impl Words {
+    fn all(&self) -> String {
+        [&self.lines[..], &self.open[..]].concat().join("\n")
+    }
+}
+
+impl Said {
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A running program with both of its outputs read.
@@ -47,17 +66,24 @@ impl Program {
             Box::new(child.stdout.take().expect("it was asked for")),
             Box::new(child.stderr.take().expect("it was asked for")),
         ];
-        let readers = outputs.map(|output| {
+        let readers = outputs.into_iter().enumerate().map(|(n, mut output)| {
             let said = said.clone();
             std::thread::spawn(move || {
-                for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                    let line = String::from_utf8_lossy(&line).into_owned();
-                    said.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                let (mut open, mut chunk) = (Vec::new(), [0; 4_096]);
+                while let Ok(got @ 1..) = output.read(&mut chunk) {
+                    open.extend_from_slice(&chunk[..got]);
+                    let mut words = said.words();
+                    while let Some(end) = open.iter().position(|b| *b == b'\n') {
+                        words.lines.push(String::from_utf8_lossy(&open[..end]).into_owned());
+                        open.drain(..=end);
+                    }
+                    words.open[n] = String::from_utf8_lossy(&open).into_owned();
                     said.more.notify_all();
                 }
             })
         });
-        Program { child, said, readers: readers.into() }
+        let readers = readers.collect();
+        Program { child, said, readers }
     }
 
     pub fn pid(&self) -> u32 {
@@ -71,21 +97,32 @@ impl Program {
 
     /// All it said on both outputs.
     pub fn said(&self) -> String {
-        self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        self.said.words().all()
     }
 
     /// Waits for a line with these words and returns it.
     #[track_caller]
     pub fn wait_for(&self, words: &str) -> String {
+        self.wait_in(words, |said| said.lines.iter().find(|line| line.contains(words)).cloned())
+    }
+
+    /// Waits for these words, in a line that may not have ended, as a prompt.
+    #[track_caller]
+    pub fn wait_for_prompt(&self, words: &str) {
+        self.wait_in(words, |said| said.open.iter().any(|open| open.contains(words)).then_some(()));
+    }
+
+    #[track_caller]
+    fn wait_in<T>(&self, words: &str, find: impl Fn(&Words) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.words();
         loop {
-            if let Some(line) = lines.iter().find(|line| line.contains(words)) {
-                return line.clone();
+            if let Some(found) = find(&said) {
+                return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "it never said {words:?}, but:\n{}", lines.join("\n"));
-            lines = self.said.more.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+            assert!(!left.is_zero(), "it never said {words:?}, but:\n{}", said.all());
+            said = self.said.more.wait_timeout(said, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
