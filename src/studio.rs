@@ -26,7 +26,7 @@ use crate::overlay::{Badge, Composer, LayoutError, Motion, OnAir, Presentation, 
 use crate::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
 use crate::render::{AdapterChoice, AdapterKind, Gpu, GpuRenderer, RenderError};
 use crate::stream::{
-    Broadcast, Clock, Director, Feed, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock, Transmitter,
+    Broadcast, Clock as _, Director, Feed, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock, Transmitter,
 };
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ impl Studio {
 
     /// Starts a stream that shows what is pushed into the feed.
     pub fn live(&self, settings: StreamSettings) -> Result<(Broadcast, Feed), StudioError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let clock = Arc::<SystemClock>::default();
         let (feed, live) = Feed::new(clock.clone());
         Ok((self.start(settings, Box::new(live), clock)?, feed))
     }
@@ -127,7 +127,7 @@ impl Studio {
         record: Record,
         options: ReplayOptions,
     ) -> Result<Broadcast, StudioError> {
-        self.start(settings, Box::new(Replay::new(record, options)), Arc::new(SystemClock::start()))
+        self.start(settings, Box::new(Replay::new(record, options)), Arc::default())
     }
 
     /// An RTMP(S) destination: `url` without the key.
@@ -140,10 +140,12 @@ impl Studio {
         &self,
         settings: StreamSettings,
         source: Box<dyn Source>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<SystemClock>,
     ) -> Result<Broadcast, StudioError> {
         let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
         let (director, transmitter) = self.assemble(&settings, source)?;
+        // Only now: opening takes a while, and the time of a feed's events is media time.
+        clock.start();
         let frames = FrameClock::new(settings.fps, clock.now());
         let name = settings.name;
         Ok(Broadcast::start(Parts { name, clock, frames, director, transmitter, on_air })?)

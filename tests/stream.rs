@@ -218,6 +218,54 @@ fn a_looping_replay_starts_the_match_again() {
     assert_eq!(state.epoch, 2);
 }
 
+fn wire(lines: &[&str]) -> Record {
+    let events = lines.iter().map(|l| format!("{{\"v\":1,\"match\":\"m\",{l}}}\n")).collect::<String>();
+    adapters::read(events.as_bytes(), None).expect("wire events")
+}
+
+const BOARD: &str = r#""data":{"sides":{"a":{"seat":0,"name":"A"}}}"#;
+
+#[test]
+fn a_replay_of_a_server_that_restarted_goes_on_in_every_round() {
+    let first = format!(r#""epoch":3,"seq":7,"ts":0,"type":"match.started",{BOARD}"#);
+    let again = format!(r#""epoch":4,"seq":1,"ts":1000,"type":"state.snapshot",{BOARD}"#);
+    let turn = r#""epoch":4,"seq":2,"ts":2000,"type":"turn.started","data":{"turn":9,"active":["a"]}"#;
+    let options = ReplayOptions { repeat_after_ms: Some(1_000), ..ReplayOptions::default() };
+    let mut replay = Replay::new(wire(&[&first, &again, turn]), options);
+    for round in 0..3 {
+        let states = replay.poll(round * 3_000 + 2_500);
+        let turns: Vec<u32> = states.iter().map(|(_, state)| state.board.phase.turn).collect();
+        assert_eq!(turns, [0, 0, 9], "round {round}");
+    }
+    assert_eq!(replay.refused(), None);
+}
+
+#[test]
+fn a_replay_of_any_times_saturates() {
+    let mut record = wire(&[&format!(r#""epoch":1,"seq":1,"ts":0,"type":"match.started",{BOARD}"#)]);
+    let mut late = record.events[0].clone();
+    (late.at, late.event.ts, late.event.seq) = (i64::MAX, i64::MAX, 2);
+    record.events.push(late);
+    let options = ReplayOptions { lead_in_ms: 5_000, repeat_after_ms: Some(1_000), ..ReplayOptions::default() };
+    let mut replay = Replay::new(record, options);
+    assert_eq!(replay.duration_ms(), i64::MAX);
+    assert_eq!(replay.poll(i64::MAX - 1).len(), 1);
+}
+
+#[test]
+fn an_event_held_back_shows_even_when_the_one_it_waited_for_is_refused() {
+    let (feed, mut live) = Feed::new(Arc::<PausedClock>::default());
+    let started = format!(r#""epoch":1,"seq":1,"ts":0,"type":"match.started",{BOARD}"#);
+    let bad = r#""epoch":1,"seq":2,"ts":1,"type":"feed","data":{"actor":"nobody"}"#;
+    let turn = r#""epoch":1,"seq":3,"ts":2,"type":"turn.started","data":{"turn":9,"active":["a"]}"#;
+    let mut events = wire(&[&started, bad, turn]).events.into_iter().map(|timed| timed.event);
+    let (started, bad, turn) = (events.next().unwrap(), events.next().unwrap(), events.next().unwrap());
+    feed.push(started).expect("a board");
+    feed.push(turn).expect("held back");
+    assert!(feed.push(bad).is_err());
+    assert_eq!(poll_all(&mut live).last().map(|state| state.board.phase.turn), Some(9));
+}
+
 #[test]
 fn every_event_of_the_bundled_match_is_accepted() {
     for (bytes, name) in [

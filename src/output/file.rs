@@ -3,14 +3,13 @@
 use super::mux::{Fragmenter, MuxError};
 use super::queue::{Popped, SharedQueue};
 use super::rate::Rate;
+use super::worker::{Ended, Worker};
 use super::{Destination, State, Status};
 use crate::encode::{EncodedPacket, StreamInfo, TICKS};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest fragment, and so the most that a killed process loses of what it had got: half a second.
@@ -36,9 +35,7 @@ pub enum FileError {
 #[derive(Debug)]
 pub struct FileOutput {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-    /// Closed by the thread when it ends.
-    ended: Receiver<()>,
+    worker: Worker,
 }
 
 #[derive(Debug)]
@@ -74,7 +71,6 @@ impl FileOutput {
         })?;
         let name = format!("file {}", path.file_name().unwrap_or_default().display());
         let shared = Arc::new(Shared { name, queue: SharedQueue::new(QUEUE), life: Mutex::default() });
-        let (alive, ended) = channel::<()>();
         let recorder = Recorder {
             shared: shared.clone(),
             base: path.clone(),
@@ -83,26 +79,17 @@ impl FileOutput {
             ready: Some((path.clone(), file)),
             part: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("record".into())
-            .spawn(move || {
-                let _alive = alive;
-                recorder.run();
-            })
-            .map_err(|source| FileError::Open { path, source })?;
-        Ok(Self { shared, thread: Some(thread), ended })
+        let worker = Worker::spawn("record", || recorder.run()).map_err(|source| FileError::Open { path, source })?;
+        Ok(Self { shared, worker })
     }
 
     fn shut_down(&mut self, deadline: Duration) {
-        let Some(thread) = self.thread.take() else { return };
         self.shared.queue.close();
-        // The thread sends nothing: this returns when it ends.
-        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(deadline) {
+        match self.worker.end(&self.shared.name, deadline) {
+            None => return,
             // A write that hangs in the kernel cannot be interrupted. What is on disk plays.
-            self.shared.queue.refuse();
-            tracing::warn!(destination = self.shared.name, "the disk did not answer within {deadline:?}, left behind");
-        } else if thread.join().is_err() {
-            tracing::error!(destination = self.shared.name, "the recording's thread panicked");
+            Some(Ended::Late) => self.shared.queue.refuse(),
+            Some(Ended::InTime) => {}
         }
         self.shared.life().state = State::Stopped;
     }

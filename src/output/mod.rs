@@ -20,6 +20,7 @@ pub mod preview;
 pub mod queue;
 mod rate;
 pub mod rtmp;
+mod worker;
 
 use crate::encode::{EncodedPacket, StreamInfo};
 use std::sync::Arc;

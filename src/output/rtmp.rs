@@ -28,15 +28,14 @@ use super::backoff::{Backoff, BackoffSettings};
 use super::key::RtmpTarget;
 use super::queue::{Popped, SharedQueue};
 use super::rate::Rate;
+use super::worker::Worker;
 use super::{Destination, State, Status, log};
 use crate::encode::{EncodedPacket, StreamInfo};
 use reason::Failure;
 use session::{Deadline, Session};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use trust::Trust;
 
@@ -82,9 +81,7 @@ impl Default for RtmpOptions {
 /// An RTMP or RTMPS destination. Dropping it without [`Destination::stop`] gives it half a second to end.
 pub struct RtmpOutput {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-    /// Closed by the thread when it ends.
-    ended: Receiver<()>,
+    worker: Worker,
 }
 
 struct Shared {
@@ -121,32 +118,19 @@ impl RtmpOutput {
             deadline: Arc::new(Deadline::new()),
             life: Mutex::default(),
         });
-        let (alive, ended) = channel::<()>();
-        let worker = shared.clone();
-        let thread = std::thread::Builder::new().name("rtmp".into()).spawn(move || {
-            let _alive = alive;
-            Worker::new(worker, target, options).run();
-        })?;
-        Ok(Self { shared, thread: Some(thread), ended })
+        let publisher = Publisher::new(shared.clone(), target, options);
+        let worker = Worker::spawn("rtmp", || publisher.run())?;
+        Ok(Self { shared, worker })
     }
 
     fn shut_down(&mut self, deadline: Duration) {
-        let Some(thread) = self.thread.take() else { return };
-        let until = Instant::now() + deadline;
-        self.shared.deadline.stop_by(until);
-        self.shared.queue.close();
-        // The thread sends nothing: this returns when it ends.
-        match self.ended.recv_timeout(deadline) {
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                // Only the system's resolver can hold it; the thread ends by itself after that.
-                tracing::warn!(destination = self.shared.name, "did not stop within {deadline:?}, left behind");
-            }
-            _ => {
-                if thread.join().is_err() {
-                    tracing::error!(destination = self.shared.name, "the destination's thread panicked");
-                }
-            }
+        if !self.worker.runs() {
+            return;
         }
+        self.shared.deadline.stop_by(Instant::now() + deadline);
+        self.shared.queue.close();
+        // Only the system's resolver can hold the thread longer.
+        self.worker.end(&self.shared.name, deadline);
         self.shared.life().state = State::Stopped;
     }
 }
@@ -217,7 +201,8 @@ enum Ended {
     Reconfigured,
 }
 
-struct Worker {
+/// The thread.
+struct Publisher {
     shared: Arc<Shared>,
     target: RtmpTarget,
     options: RtmpOptions,
@@ -228,7 +213,7 @@ struct Worker {
     proven: Option<Instant>,
 }
 
-impl Worker {
+impl Publisher {
     fn new(shared: Arc<Shared>, target: RtmpTarget, options: RtmpOptions) -> Self {
         let backoff = Backoff::new(options.backoff);
         Self { shared, target, options, backoff, refusals: 0, proven: None }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A running stream. Dropping it stops it.
 pub struct Broadcast {
+    name: String,
     stop: Arc<AtomicBool>,
     messages: Option<SyncSender<Message>>,
     status: Arc<Mutex<StreamStatus>>,
@@ -85,6 +86,7 @@ impl Broadcast {
         .map_err(|e| StreamError::Thread(name.clone(), e))?;
 
         Ok(Broadcast {
+            name,
             stop,
             messages: Some(messages),
             status,
@@ -150,7 +152,7 @@ impl Broadcast {
     }
 
     fn tell(&self, message: Message) -> Result<(), StreamError> {
-        let ended = || StreamError::Ended(String::new());
+        let ended = || StreamError::Ended(self.name.clone());
         self.messages.as_ref().ok_or_else(ended)?.send(message).map_err(|_| ended())
     }
 }
@@ -205,6 +207,8 @@ fn encode_loop(
     deadline: &Mutex<Duration>,
 ) {
     let mut meter = Meter::default();
+    // Destinations that are being ended: their threads are joined before the stream's end.
+    let mut ending: Vec<JoinHandle<()>> = Vec::new();
     for message in inbox {
         match message {
             Message::Picture { picture, pts, drawn, skipped } => {
@@ -224,9 +228,10 @@ fn encode_loop(
             Message::Remove(id, deadline) => {
                 if let Some(output) = transmitter.remove(id) {
                     // Its end may take a while; the stream does not wait for it.
-                    let end = move || output.stop(deadline);
-                    if let Err(error) = Builder::new().name("end output".into()).spawn(end) {
-                        tracing::error!("no thread for ending a destination: {error}");
+                    ending.retain(|thread| !thread.is_finished());
+                    match Builder::new().name("end output".into()).spawn(move || output.stop(deadline)) {
+                        Ok(thread) => ending.push(thread),
+                        Err(error) => tracing::error!("no thread for ending a destination: {error}"),
                     }
                 }
             }
@@ -238,6 +243,11 @@ fn encode_loop(
         }
     }
     transmitter.stop(*lock(deadline));
+    for thread in ending {
+        if thread.join().is_err() {
+            tracing::error!("a destination's end panicked");
+        }
+    }
 }
 
 /// Means over the last [`WINDOW`].

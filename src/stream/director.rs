@@ -18,6 +18,8 @@ pub struct Director {
     raster: Raster,
     renderer: Box<dyn Renderer>,
     last: Frame,
+    /// Media time of the last picture.
+    now: MediaMs,
     redraw_all: bool,
 }
 
@@ -45,7 +47,19 @@ impl Director {
         renderer: Box<dyn Renderer>,
     ) -> Director {
         let last = black(composer.size());
-        Director { source, view, delayed, show, shown: None, composer, raster, renderer, last, redraw_all: false }
+        Director {
+            source,
+            view,
+            delayed,
+            show,
+            shown: None,
+            composer,
+            raster,
+            renderer,
+            last,
+            now: MediaMs::MIN,
+            redraw_all: false,
+        }
     }
 
     /// Whether every picture is drawn and encoded as if nothing of it had been there before. For measuring what damage
@@ -89,7 +103,10 @@ impl Director {
 
     /// Shows every state that is due, each at its own time.
     fn catch_up(&mut self, t: MediaMs) {
+        let before = std::mem::replace(&mut self.now, t);
         for (at, state) in self.source.poll(t) {
+            // One that came in while the last picture was made is news of this one: shown time never goes back.
+            let at = at.max(before);
             self.delayed.push(at, state);
             self.advance(at);
         }

@@ -30,13 +30,15 @@ pub struct Feed {
 struct FeedInner {
     reducer: Reducer,
     waiting: VecDeque<(MediaMs, Arc<MatchState>)>,
+    /// It was said that a snapshot is needed.
+    told: bool,
 }
 
 /// The stream's end of a live match.
 pub struct Live(Arc<Mutex<FeedInner>>);
 
 impl Feed {
-    /// Both ends of a feed on the stream's clock.
+    /// Both ends of a feed on the stream's clock, which must show media time: 0 when the first frame is due.
     pub fn new(clock: Arc<dyn Clock>) -> (Feed, Live) {
         let inner = Arc::<Mutex<FeedInner>>::default();
         (Feed { inner: inner.clone(), clock }, Live(inner))
@@ -44,20 +46,40 @@ impl Feed {
 
     /// Applies an event and shows the state from now on.
     ///
+    /// [`Applied::NeedSnapshot`] asks the game server for a `state.snapshot`: too much is missing, and nothing changes on
+    /// screen until one comes. That is logged too, once a loss.
+    ///
     /// # Errors
-    /// An event over a limit or against the rules is refused whole and names the field; nothing changed.
+    /// An event over a limit or against the rules is refused whole and names the field.
     pub fn push(&self, event: Event) -> Result<Applied, ApplyError> {
-        let now = self.clock.now().as_millis() as MediaMs;
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let applied = inner.reducer.apply(event)?;
-        if let Applied::Now(_) = applied {
+        let before = inner.reducer.counts();
+        let applied = inner.reducer.apply(event);
+        let after = inner.reducer.counts();
+        // Even an event that is refused may let held ones through.
+        if after.applied > before.applied {
             let state = Arc::new(inner.reducer.state().clone());
             if inner.waiting.len() == WAITING {
                 inner.waiting.pop_front();
             }
+            // Read under the lock, so that times never fall.
+            let now = self.clock.now().as_millis() as MediaMs;
             inner.waiting.push_back((now, state));
         }
-        Ok(applied)
+        if after.refused > before.refused
+            && applied.is_ok()
+            && let Some((epoch, seq, error)) = inner.reducer.last_refusal()
+        {
+            tracing::warn!(epoch, seq, "an event that had waited was refused: {error}");
+        }
+        let needs = inner.reducer.needs_snapshot();
+        if needs && !inner.told {
+            tracing::warn!(
+                "events are missing: the picture stands still until a state.snapshot or match.started comes"
+            );
+        }
+        inner.told = needs;
+        applied
     }
 }
 
@@ -94,7 +116,8 @@ pub struct Replay {
     next: usize,
     /// Media time at which this round of playing began.
     began: MediaMs,
-    epoch: u64,
+    /// Added to the record's own epochs, so that a round is newer than the one before.
+    epochs_before: u64,
     reducer: Reducer,
     last: MediaMs,
     refused: Option<String>,
@@ -103,17 +126,17 @@ pub struct Replay {
 impl Replay {
     pub fn new(record: Record, options: ReplayOptions) -> Replay {
         let own = record.events.first().map_or(0, |first| match &first.event.body {
-            Body::MatchStarted(snapshot) => snapshot.starts_at.map_or(0, |ts| ts - first.event.ts),
+            Body::MatchStarted(snapshot) => snapshot.starts_at.map_or(0, |ts| ts.saturating_sub(first.event.ts)),
             _ => 0,
         });
         let speed = options.speed.max(0.01);
-        let lead_in_ms = (options.lead_in_ms - (own as f64 / speed) as i64).max(0);
+        let lead_in_ms = options.lead_in_ms.saturating_sub((own as f64 / speed) as i64).max(0);
         Replay {
             events: record.events,
             options: ReplayOptions { speed, lead_in_ms, ..options },
             next: 0,
             began: 0,
-            epoch: 1,
+            epochs_before: 0,
             reducer: Reducer::default(),
             last: 0,
             refused: None,
@@ -134,19 +157,22 @@ impl Replay {
     fn due(&self, i: usize) -> MediaMs {
         let first = self.events.first().map_or(0, |e| e.at);
         let lead = if i == 0 { 0 } else { self.options.lead_in_ms };
-        lead + ((self.events[i].at - first) as f64 / self.options.speed) as MediaMs
+        // Times come from a file: far apart they saturate.
+        lead.saturating_add((self.events[i].at.saturating_sub(first) as f64 / self.options.speed) as MediaMs)
     }
 
     fn event(&self, i: usize) -> Event {
         let mut event = self.events[i].event.clone();
-        event.epoch = self.epoch;
+        event.epoch = event.epoch.saturating_add(self.epochs_before);
         let lead = self.options.lead_in_ms;
         match &mut event.body {
             Body::MatchStarted(snapshot) if i == 0 => {
-                let own = snapshot.starts_at.map_or(0, |ts| ((ts - event.ts) as f64 / self.options.speed) as i64);
-                snapshot.starts_at = Some(event.ts + own + lead).filter(|ts| *ts > event.ts);
+                let own = snapshot.starts_at.map_or(0, |ts| ts.saturating_sub(event.ts));
+                let own = (own as f64 / self.options.speed) as i64;
+                let starts = event.ts.saturating_add(own).saturating_add(lead);
+                snapshot.starts_at = Some(starts).filter(|ts| *ts > event.ts);
             }
-            _ if i > 0 => event.ts += lead,
+            _ if i > 0 => event.ts = event.ts.saturating_add(lead),
             _ => {}
         }
         event
@@ -157,14 +183,16 @@ impl Source for Replay {
     fn poll(&mut self, t: MediaMs) -> Vec<(MediaMs, Arc<MatchState>)> {
         let mut states = Vec::new();
         loop {
-            while self.next < self.events.len() && self.began + self.due(self.next) <= t {
-                let at = self.began + self.due(self.next);
+            while self.next < self.events.len() && self.began.saturating_add(self.due(self.next)) <= t {
+                let at = self.began.saturating_add(self.due(self.next));
                 match self.reducer.apply(self.event(self.next)) {
                     Ok(_) => {}
-                    Err(error) => {
+                    Err(error) if self.refused.is_none() => {
                         let what = format!("event {}: {error}", self.next + 1);
-                        self.refused.get_or_insert(what);
+                        tracing::warn!("the record has an event that is refused: {what}");
+                        self.refused = Some(what);
                     }
+                    Err(_) => {}
                 }
                 self.next += 1;
                 self.last = at;
@@ -175,10 +203,15 @@ impl Source for Replay {
                 }
             }
             match self.options.repeat_after_ms {
-                Some(pause) if self.next == self.events.len() && !self.events.is_empty() && self.last + pause <= t => {
-                    self.began = self.last + pause.max(1);
+                Some(pause)
+                    if self.next == self.events.len()
+                        && !self.events.is_empty()
+                        && self.last.saturating_add(pause) <= t =>
+                {
+                    self.began = self.last.saturating_add(pause.max(1));
                     self.next = 0;
-                    self.epoch += 1;
+                    let epochs = self.events.iter().map(|e| e.event.epoch).max().unwrap_or(0);
+                    self.epochs_before = self.epochs_before.saturating_add(epochs.max(1));
                     self.last = self.began;
                 }
                 _ => return states,

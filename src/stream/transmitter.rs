@@ -1,5 +1,7 @@
 use super::Picture;
-use crate::encode::{AudioClock, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, VideoEncoder, VideoSettings};
+use crate::encode::{
+    AudioClock, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, Track, VideoEncoder, VideoSettings,
+};
 use crate::output::{Destination, Status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,8 @@ pub struct Transmitter {
     outputs: Vec<(OutputId, Box<dyn Destination>)>,
     sound: AudioClock,
     idr_wanted: bool,
-    trouble: Option<String>,
+    /// What is wrong with the picture, and with the sound.
+    trouble: [Option<String>; 2],
 }
 
 impl Transmitter {
@@ -30,7 +33,7 @@ impl Transmitter {
             outputs: Vec::new(),
             sound: AudioClock::default(),
             idr_wanted: false,
-            trouble: None,
+            trouble: [None, None],
         }
     }
 
@@ -67,8 +70,7 @@ impl Transmitter {
         match self.video.encode(&picture.frame, pts, picture.changed, self.idr_wanted) {
             Ok(packets) => {
                 self.idr_wanted = false;
-                if self.trouble.take().is_some() {
-                    tracing::info!("the video encoder works again");
+                if self.works_again(Track::Video) {
                     self.reconfigure();
                 }
                 for packet in packets {
@@ -76,17 +78,18 @@ impl Transmitter {
                     self.send(packet);
                 }
             }
-            Err(error) => self.fail(error),
+            Err(error) => self.fail(Track::Video, &error),
         }
         for audio_pts in self.sound.due(pts) {
             match self.audio.encode(&[], audio_pts) {
                 Ok(packets) => {
+                    self.works_again(Track::Audio);
                     for packet in packets {
                         bytes += packet.data.len();
                         self.send(packet);
                     }
                 }
-                Err(error) => self.fail(error),
+                Err(error) => self.fail(Track::Audio, &error),
             }
         }
         bytes
@@ -94,7 +97,7 @@ impl Transmitter {
 
     /// What is wrong with encoding at the moment.
     pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        self.trouble.iter().flatten().next().map(String::as_str)
     }
 
     pub fn statuses(&self) -> Vec<Status> {
@@ -116,12 +119,22 @@ impl Transmitter {
         }
     }
 
-    fn fail(&mut self, error: EncodeError) {
+    fn fail(&mut self, track: Track, error: &EncodeError) {
         let words = error.to_string();
-        if self.trouble.as_deref() != Some(&words) {
+        let trouble = &mut self.trouble[track as usize];
+        if trouble.as_deref() != Some(&words) {
             tracing::error!("{words}; the encoder is being rebuilt, destinations see a gap");
-            self.trouble = Some(words);
+            *trouble = Some(words);
         }
+    }
+
+    /// Whether it did not before.
+    fn works_again(&mut self, track: Track) -> bool {
+        let again = self.trouble[track as usize].take().is_some();
+        if again {
+            tracing::info!(?track, "the encoder works again");
+        }
+        again
     }
 
     /// Tells the destinations when the parameters are no longer those they have.

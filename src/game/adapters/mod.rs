@@ -146,7 +146,7 @@ fn json_error(error: &serde_json::Error, first_line: usize) -> RecordError {
     malformed(format!("line {} column {}", (error.line() + first_line).saturating_sub(1), error.column()), problem)
 }
 
-/// The first `chars` characters; a longer text ends in an ellipsis.
+/// The first `chars` characters; a longer text ends in an ellipsis. [`shared::clip`] makes one line of it first.
 fn clip(text: &str, chars: usize) -> String {
     if text.chars().count() <= chars {
         return text.to_owned();

@@ -11,12 +11,7 @@ pub(super) fn match_id(game: &str, text: &str) -> String {
 /// At most `limit` characters on one line; what is cut off becomes `…`. Control characters become spaces.
 pub(super) fn clip(text: &str, limit: usize) -> String {
     let clean: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if clean.chars().count() <= limit {
-        return clean;
-    }
-    let mut short: String = clean.chars().take(limit.saturating_sub(1)).collect();
-    short.push('…');
-    short
+    super::clip(&clean, limit)
 }
 
 /// Midnight UTC of a date as Unix ms. None: no such date, or outside the years 1000 to 9999.
@@ -52,7 +47,7 @@ pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
 /// An error at a byte offset of the text: `line 3 column 7: …`.
 pub(super) fn malformed_at(text: &str, offset: usize, problem: String) -> RecordError {
     let (line, column) = position(text, offset);
-    RecordError::Malformed { place: format!("line {line} column {column}"), problem }
+    super::malformed(format!("line {line} column {column}"), problem)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Our own wire format in a file, one event a line: what a game server sent, to be played again.
 
 use super::{Format, Record, RecordError, Timed, malformed};
+use crate::game::limits::TIME_MS;
 use crate::game::wire::Event;
 
 /// Reads the events as they are: ids, numbers and visibility stay. Their `ts` says when they happen; a clock that
@@ -12,6 +13,10 @@ pub(super) fn read(text: &str) -> Result<Record, RecordError> {
     for (index, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match Event::from_json(line.trim()) {
             Ok(event) => {
+                if event.ts.unsigned_abs() > TIME_MS.unsigned_abs() {
+                    let problem = format!("ts: {} ms is not within -{TIME_MS} to {TIME_MS}", event.ts);
+                    return Err(malformed(format!("line {}", index + 1), problem));
+                }
                 let start = *start.get_or_insert(event.ts);
                 let at = event.ts.saturating_sub(start).max(events.last().map_or(0, |last| last.at));
                 events.push(Timed { at, event });
@@ -53,6 +58,13 @@ mod tests {
     fn wire_line_cut_short_ends_the_record_and_says_so() {
         let record = read(&format!("{STARTED}\n{}", &MARKER[..30])).unwrap();
         assert_eq!((record.events.len(), record.truncated.as_deref()), (1, Some("line 2 breaks off")));
+    }
+
+    #[test]
+    fn wire_line_of_an_impossible_time_is_refused_with_its_number() {
+        let late = MARKER.replace("6200", &i64::MAX.to_string());
+        let error = read(&format!("{STARTED}\n{late}\n")).unwrap_err();
+        assert!(error.to_string().starts_with("line 2: ts: "), "{error}");
     }
 
     #[test]
