@@ -5,21 +5,87 @@ use bytes::Bytes;
 use ffmpeg_next as ff;
 use ffmpeg_next::{ChannelLayout, Rational, codec, ffi, format, frame};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(super) const KBPS: u32 = 160;
 pub(super) const CHANNELS: u16 = 2;
 const FORMAT: format::Sample = format::Sample::F32(format::sample::Type::Planar);
 const NAME: &str = "aac";
 
-/// The sound of a stream: there is always some, silence at least, because YouTube complains of a stream without.
+/// Frames after which the room tone repeats, one second.
+const TONE_FRAMES: i64 = 47;
+/// Peak of the room tone: −66 dB on average. Nobody hears it; platforms' checks for missing sound do, and the bit rate
+/// stays what it says.
+const TONE_PEAK: f32 = 0.0015;
+/// Frames that the encoder has inside.
+const DELAY: usize = 2;
+
+/// The sound of a stream: there is always some, because platforms complain of a stream without. While nobody speaks it is
+/// room tone, whose packets are prepared once a process and pass no encoder.
 ///
 /// FFmpeg's encoder begins with a packet of nothing but its own priming; it is dropped, so packets carry the pts of the
-/// samples they decode to. A failed encoder costs the frames inside it and is opened anew at the next call.
+/// samples they decode to. A failed encoder costs the frames inside it and is opened anew when somebody speaks.
 pub struct AacEncoder {
+    /// Open while somebody speaks.
     open: Option<Opened>,
+    /// The pts of quiet frames that did not come out yet, while it is not: a packet needs the frame after its own.
+    held: VecDeque<i64>,
+    /// Since when nobody speaks, while the encoder is still open.
+    quiet_since: Option<i64>,
+    tone: &'static Tone,
     extradata: Bytes,
     last_pts: Option<i64>,
+}
+
+/// Quiet noise of [`TONE_FRAMES`], as samples and as packets that may follow each other in any number of rounds.
+struct Tone {
+    samples: Vec<f32>,
+    packets: Vec<Bytes>,
+}
+
+impl Tone {
+    /// The one of this process.
+    fn get() -> Result<&'static Tone, EncodeError> {
+        static TONE: OnceLock<Tone> = OnceLock::new();
+        if let Some(tone) = TONE.get() {
+            return Ok(tone);
+        }
+        let tone = Tone::new().map_err(|source| EncodeError::Failed { codec: NAME, source })?;
+        Ok(TONE.get_or_init(|| tone))
+    }
+
+    fn new() -> Result<Tone, ff::Error> {
+        let mut random = fastrand::Rng::with_seed(48_000);
+        let n = TONE_FRAMES as usize * AAC_SAMPLES * CHANNELS as usize;
+        let samples = (0..n).map(|_| (random.f32() * 2.0 - 1.0) * TONE_PEAK).collect();
+        let mut tone = Tone { samples, packets: Vec::new() };
+        // The second round is like every later one.
+        let mut opened = Opened::new().map_err(|_| ff::Error::Unknown)?;
+        let mut packets = Vec::new();
+        for n in 0..2 * TONE_FRAMES + DELAY as i64 {
+            packets.extend(opened.encode(tone.frame(n * AAC_TICKS), n * AAC_TICKS)?);
+        }
+        let second = packets.iter().filter(|p| p.pts >= TONE_FRAMES * AAC_TICKS).take(TONE_FRAMES as usize);
+        tone.packets = second.map(|p| p.data.clone()).collect();
+        match tone.packets.len() as i64 {
+            TONE_FRAMES => Ok(tone),
+            _ => Err(ff::Error::Bug),
+        }
+    }
+
+    fn index(pts: i64) -> usize {
+        (pts / AAC_TICKS).rem_euclid(TONE_FRAMES) as usize
+    }
+
+    fn frame(&self, pts: i64) -> &[f32] {
+        let n = AAC_SAMPLES * CHANNELS as usize;
+        &self.samples[Tone::index(pts) * n..][..n]
+    }
+
+    fn packet(&self, pts: i64) -> EncodedPacket {
+        let data = self.packets[Tone::index(pts)].clone();
+        Arc::new(Packet { track: Track::Audio, pts, duration: AAC_TICKS, key: true, data })
+    }
 }
 
 struct Opened {
@@ -31,6 +97,8 @@ struct Opened {
     /// The pts of frames inside the encoder.
     inside: VecDeque<i64>,
     primed: bool,
+    /// The pts of a frame that only leads in.
+    skip: Option<i64>,
 }
 
 impl AacEncoder {
@@ -45,7 +113,14 @@ impl AacEncoder {
                 false => std::slice::from_raw_parts((*c).extradata, (*c).extradata_size as usize),
             }
         };
-        Ok(Self { extradata: Bytes::copy_from_slice(extradata), open: Some(open), last_pts: None })
+        Ok(Self {
+            extradata: Bytes::copy_from_slice(extradata),
+            open: None,
+            held: VecDeque::new(),
+            quiet_since: None,
+            tone: Tone::get()?,
+            last_pts: None,
+        })
     }
 }
 
@@ -58,11 +133,12 @@ impl AudioEncoder for AacEncoder {
             return Err(EncodeError::Order { pts, last });
         }
         self.last_pts = Some(pts);
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => self.open.insert(Opened::new()?),
-        };
-        open.encode(samples, pts).map_err(|source| {
+        if samples.is_empty() && self.open.is_none() {
+            self.held.push_back(pts);
+            let due = if self.held.len() > DELAY { self.held.pop_front() } else { None };
+            return Ok(due.map(|pts| self.tone.packet(pts)).into_iter().collect());
+        }
+        self.speak(samples, pts).map_err(|source| {
             tracing::warn!("the {NAME} encoder failed and is opened anew: {source}");
             self.open = None;
             EncodeError::Failed { codec: NAME, source }
@@ -71,6 +147,44 @@ impl AudioEncoder for AacEncoder {
 
     fn extradata(&self) -> Bytes {
         self.extradata.clone()
+    }
+}
+
+impl AacEncoder {
+    /// Through the encoder. It gets the room tone around what is said too, so that nothing is cut off at the seams.
+    fn speak(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, ff::Error> {
+        let (tone, mut out) = (self.tone, Vec::new());
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let mut open = Opened::new().map_err(|_| ff::Error::Unknown)?;
+                let before = self.held.front().unwrap_or(&pts) - AAC_TICKS;
+                out.extend(open.encode(tone.frame(before), before)?);
+                for held in self.held.drain(..) {
+                    out.extend(open.encode(tone.frame(held), held)?);
+                }
+                // What came before the held frames is out already.
+                out.retain(|p: &EncodedPacket| p.pts > before);
+                open.skip = Some(before);
+                open
+            }
+        };
+        if samples.is_empty() {
+            self.quiet_since.get_or_insert(pts);
+            out.extend(open.encode(tone.frame(pts), pts)?);
+        } else {
+            self.quiet_since = None;
+            out.extend(open.encode(samples, pts)?);
+        }
+        out.retain(|p| Some(p.pts) != open.skip);
+        let quiet = self.quiet_since.is_some_and(|since| out.last().is_some_and(|p| p.pts >= since));
+        if quiet {
+            self.held.extend(open.inside.drain(..));
+            self.quiet_since = None;
+        } else {
+            self.open = Some(open);
+        }
+        Ok(out)
     }
 }
 
@@ -96,7 +210,15 @@ impl Opened {
         }
         let mut frame = frame::Audio::new(FORMAT, AAC_SAMPLES, ChannelLayout::STEREO);
         frame.set_rate(SAMPLE_RATE);
-        Ok(Self { encoder, frame, packet: ff::Packet::empty(), samples: 0, inside: VecDeque::new(), primed: false })
+        Ok(Self {
+            encoder,
+            frame,
+            packet: ff::Packet::empty(),
+            samples: 0,
+            inside: VecDeque::new(),
+            primed: false,
+            skip: None,
+        })
     }
 
     fn encode(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, ff::Error> {
@@ -108,9 +230,6 @@ impl Opened {
         }
         for channel in 0..CHANNELS as usize {
             let plane = self.frame.plane_mut::<f32>(channel);
-            if samples.is_empty() {
-                plane.fill(0.0);
-            }
             for (to, from) in plane.iter_mut().zip(samples.iter().skip(channel).step_by(CHANNELS as usize)) {
                 // The encoder refuses a whole frame for one infinite sample.
                 *to = if from.is_finite() { from.clamp(-1.0, 1.0) } else { 0.0 };

@@ -155,7 +155,7 @@ pub trait VideoEncoder: Send {
 
 /// Turns sound into AAC-LC frames. One a stream.
 pub trait AudioEncoder: Send {
-    /// Encodes `samples` (interleaved stereo f32, exactly 1,024 a channel; empty: silence) beginning at `pts`. Packets come
+    /// Encodes `samples` (interleaved stereo f32, exactly 1,024 a channel; empty: nobody speaks) beginning at `pts`. Packets come
     /// out two frames (43 ms) later, with the pts of their own samples.
     fn encode(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, EncodeError>;
     /// AudioSpecificConfig.

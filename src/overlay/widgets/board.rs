@@ -155,8 +155,9 @@ impl Board {
             self.paint(p, m, grid);
             self.bodies(p, m, zone, grid);
             // Pieces at rest, then those that are about to be taken, then those on their way.
-            let has_piece =
-                |c: &&Cell| c.picture.is_some() || !c.label.is_empty() || (c.side.is_some() && c.paint.is_none());
+            let has_piece = |c: &&Cell| {
+                c.picture.is_some() || !c.label.is_empty() || (c.side.is_some() && c.paint != Some(Paint::Side))
+            };
             let mut moving = Vec::new();
             for cell in grid.cells.iter().filter(has_piece) {
                 match m.slide(zone, cell) {

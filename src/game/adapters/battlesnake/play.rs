@@ -185,6 +185,8 @@ impl Play {
         };
         for player in &self.snakes {
             let reason = match &player.out {
+                // A death without a cause says its turn itself.
+                Some((turn, text)) if text.ends_with(&format!("turn {turn}")) => text.clone(),
                 Some((turn, text)) => clip(&format!("{text}, turn {turn}"), TEXT_CHARS),
                 None => "alive".to_owned(),
             };
@@ -219,7 +221,7 @@ impl Play {
         for (seat, player) in self.snakes.iter().enumerate().filter(|(_, player)| player.out.is_none()) {
             match frame.snakes.iter().find(|snake| snake.id == player.last.id) {
                 None => {
-                    deaths.insert(seat, (frame.turn, "was eliminated".to_owned()));
+                    deaths.insert(seat, (frame.turn, format!("was eliminated on turn {}", frame.turn)));
                 }
                 Some(Snake { death: Some(death), .. }) => {
                     deaths.insert(seat, (death.turn, self.cause(death, &player.last.id, frame)));
@@ -245,7 +247,7 @@ impl Play {
             "head-collision" => format!("lost a head-on with {name}"),
             "out-of-health" => "starved".into(),
             "hazard" => "died in a hazard".into(),
-            "" => "was eliminated".into(),
+            "" => format!("was eliminated on turn {}", death.turn),
             other => format!("was eliminated: {}", clip(&other.replace('-', " "), 40)),
         }
     }
