@@ -1,6 +1,7 @@
 use super::usage;
 use crate::output::key::StreamKey;
 use anyhow::{Context, bail};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -26,9 +27,21 @@ pub fn find(file: Option<&Path>, host: &str) -> anyhow::Result<StreamKey> {
             usage(format!("{host} needs a stream key: give it by --key-file FILE or AGENTCAST_STREAM_KEY")).into()
         );
     }
-    let key = rpassword::prompt_password(format!("Stream key for {host} (not shown): ")).context("reading the key")?;
+    let key = ask(&format!("Stream key for {host} (not shown): ")).context("reading the key")?;
     if key.trim().is_empty() {
         bail!("no stream key given");
     }
     Ok(StreamKey::new(key.trim())?)
+}
+
+/// Turns the echo off before the prompt appears, so that a key pasted (or sent by a script) at once is not shown either.
+fn ask(prompt: &str) -> std::io::Result<String> {
+    let terminal = std::fs::File::open("/dev/tty")?;
+    let before = tcgetattr(&terminal)?;
+    let mut quiet = before.clone();
+    quiet.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&terminal, OptionalActions::Now, &quiet)?;
+    let key = rpassword::prompt_password(prompt);
+    tcsetattr(&terminal, OptionalActions::Now, &before)?;
+    key
 }

@@ -77,6 +77,15 @@ pub fn with_unit(value: f64, unit: &str) -> String {
     }
 }
 
+/// A value with its unit where room is short: a short unit stays at the number, a long one goes.
+pub fn short(value: f64, unit: &str) -> String {
+    match unit {
+        "s" => with_unit(value, unit),
+        "%" => format!("{}{NO_BREAK}%", compact(value)),
+        _ => compact(value),
+    }
+}
+
 /// A change: `+300`, `−1,500`.
 pub fn delta(value: f64) -> String {
     if value > 0.0 { format!("+{}", compact(value)) } else { compact(value) }

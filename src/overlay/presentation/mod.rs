@@ -2,10 +2,12 @@
 
 mod clock;
 mod reading;
+mod standing;
 mod tween;
 
 pub use clock::{ClockFace, ClockLook, format_clock};
 pub use reading::{Reading, newest_sentence, sentence_starts};
+pub use standing::Place;
 pub use tween::Tween;
 
 use super::MediaMs;
@@ -14,6 +16,7 @@ use crate::game::{
 };
 use clock::ClockTrack;
 use reading::Reader;
+use standing::Standing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tween::Paced;
@@ -72,6 +75,7 @@ pub struct Presentation {
     taken: Vec<Taken>,
     fallen: BTreeMap<(ZoneId, String), Fallen>,
     result_at: Option<MediaMs>,
+    standing: Standing,
     /// When the newest entry of the feed or action came.
     news_at: Option<MediaMs>,
 }
@@ -80,6 +84,8 @@ pub struct Presentation {
 struct SideTrack {
     clock: Option<ClockTrack>,
     score_at: Option<MediaMs>,
+    /// When it was eliminated.
+    out_at: Option<MediaMs>,
     counters: BTreeMap<String, CounterTrack>,
     chip: Option<(Chip, MediaMs)>,
     thought: Option<Reader>,
@@ -191,6 +197,8 @@ impl Presentation {
         for (id, side) in &next.board.sides {
             self.advance_side(id, side, &old, at, fresh, same_move);
         }
+        let order = self.ranked();
+        self.standing.set(order, at);
         self.advance_eval(at);
         self.advance_boards(&old, at, fresh);
         self.result_at = match (&next.board.result, self.result_at) {
@@ -229,6 +237,12 @@ impl Presentation {
         if was.is_some_and(|w| w.score != side.score) {
             track.score_at = Some(at);
         }
+
+        track.out_at = match (side.status, track.out_at) {
+            (SideStatus::Eliminated, None) => Some(at),
+            (SideStatus::Eliminated, known) => known,
+            _ => None,
+        };
 
         track.counters.retain(|id, _| side.counters.iter().any(|c| c.id == *id));
         for counter in &side.counters {
@@ -383,6 +397,15 @@ impl Presentation {
         sides
     }
 
+    /// Sides alive by score, then eliminated, the latest out first. Seats decide between equals.
+    fn ranked(&self) -> Vec<SideId> {
+        let mut sides = self.ordered();
+        let out = |id: &SideId| self.sides.get(id).and_then(|s| s.out_at).map(std::cmp::Reverse);
+        let score = |side: &Side| -side.score.unwrap_or(0.0);
+        sides.sort_by(|(a, x), (b, y)| out(a).cmp(&out(b)).then(score(x).total_cmp(&score(y))));
+        sides.into_iter().map(|(id, _)| id.clone()).collect()
+    }
+
     /// The scene to show at `t`: what the match asked for, else what fits where it is.
     pub fn scene(&self, t: MediaMs) -> Scene {
         if let Some(scene) = self.state.scene.as_ref().and_then(|c| c.scene) {
@@ -429,6 +452,7 @@ impl Presentation {
         if self.slides.iter().any(|s| moving(s.start, self.motion.base)) {
             at(t + 1);
         }
+        self.standing.next_change(t, self.motion.base).into_iter().for_each(&mut at);
         self.taken.iter().for_each(|s| at(s.start + self.motion.base));
         self.fallen.values().for_each(|f| at(f.start + BODY_FADES));
         self.result_at.iter().for_each(|r| at(r + RESULT_AFTER));
@@ -503,6 +527,12 @@ impl<'a> Moment<'a> {
     /// Sides in the order of their seats.
     pub fn sides(&self) -> Vec<(&'a SideId, &'a Side)> {
         self.show.ordered()
+    }
+
+    /// Sides as they are listed, with their places; between two places while a row slides.
+    pub fn standing(&self) -> Vec<Place<'a>> {
+        let motion = &self.show.motion;
+        self.show.standing.at(self.t, motion.base, motion.out, &self.show.state.board.sides)
     }
 
     /// The sender's time now, Unix ms.

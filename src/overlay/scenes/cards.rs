@@ -39,10 +39,14 @@ impl Page {
         let [a, b] = self.players.as_slice() else { return };
         stage::versus(p, a.seat, b.seat);
         scorebug::base(p, &self.players);
-        for (r, player) in THOUGHTS.iter().zip([a, b]) {
-            thoughts::base(p, *r, player, false);
+        for (i, player) in [a, b].into_iter().enumerate() {
+            p.mark(["thoughtsA", "thoughtsB"][i], THOUGHTS[i]);
+            p.mark(["thoughttext", "thoughttext2"][i], thoughts::text_rect(THOUGHTS[i], false));
+            thoughts::base(p, THOUGHTS[i], player, false);
         }
         table(p, a.seat, b.seat);
+        p.mark("spotlight", SPOTLIGHT);
+        p.mark("zones", ZONES);
         p.panel(SPOTLIGHT, Edge::None);
         p.panel(ZONES, Edge::None);
     }
@@ -62,6 +66,7 @@ fn table(p: &mut Painter, a: u8, b: u8) {
     let [a, b] = [a, b].map(|seat| p.seat(seat).tint);
     let r = p.theme.radius.m;
     let half = TABLE.h / 2.0;
+    p.mark("table", TABLE);
     p.panel(TABLE, Edge::None);
     p.quad(Rect { h: half, ..TABLE }, b, [r, r, 0.0, 0.0], None, false);
     p.quad(Rect { y: TABLE.y + half, h: half, ..TABLE }, a, [0.0, 0.0, r, r], None, false);
@@ -73,16 +78,17 @@ fn content(p: &mut Painter, m: Moment) {
     let held = Held::of(m, &sides);
     for (i, (id, side)) in sides.iter().take(2).enumerate() {
         if let Some(counter) = side.counters.first() {
+            p.mark(["counters", "counters2"][i], COUNTERS[i]);
             counter_block(p, m, COUNTERS[i], id, side, counter);
         }
     }
     if held.duel() {
-        duel(p, &sides, &held)
+        duel(p, m, &sides, &held)
     } else {
         hands(p, m, &sides, &held)
     }
     spotlight(p, m);
-    totals(p, &sides, &held);
+    totals(p, m, &sides, &held);
 }
 
 /// Card zones by what they are for.
@@ -121,7 +127,7 @@ impl<'a> Held<'a> {
 }
 
 /// Two rows of places a side, piles at the edge, hands half off the table.
-fn duel(p: &mut Painter, sides: &[(&SideId, &Side)], held: &Held) {
+fn duel(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
     for (i, (_, side)) in sides.iter().take(2).enumerate() {
         let seat = Some(side.seat);
         for (row, y) in ROWS[i].iter().enumerate() {
@@ -134,18 +140,22 @@ fn duel(p: &mut Painter, sides: &[(&SideId, &Side)], held: &Held) {
             for k in 0..5 {
                 let at = Rect::new(SLOTS_X + PITCH * k as f32, *y, 84.0, 120.0);
                 match zone.and_then(|z| z.items.get(k)) {
-                    Some(card) => cards::card(p, at, card, seat),
+                    Some(card) => cards::card(p, at, None, card, seat),
                     None => cards::slot(p, at, seat),
                 }
             }
-            let at = Rect::new(PILES_X[i], *y, 84.0, 120.0);
-            match held.piles[i].get(row) {
-                Some((_, pile)) => cards::pile(p, at, pile, seat),
-                None => cards::slot(p, at, seat),
+            // The first two piles lie at the owner's right hand, others at its left.
+            for (k, x) in [PILES_X[i], PILES_X[1 - i]].into_iter().enumerate() {
+                let at = Rect::new(x, *y, 84.0, 120.0);
+                match held.piles[i].get(2 * k + row) {
+                    Some((_, pile)) => cards::pile(p, at, pile, seat),
+                    None => cards::slot(p, at, seat),
+                }
             }
         }
         if let Some(hand) = held.hand[i] {
             let strip = Rect::new(TABLE.x, HANDS_Y[i], TABLE.w, 72.0);
+            p.mark(["handA", "handB"][i], strip);
             // Face up the top is seen, where the rank is; the backs of B hang over the edge.
             let open = hand.items.iter().any(|c| c.face.is_some());
             let y = if i == 0 || open { strip.y + 6.0 } else { strip.y - 54.0 };
@@ -155,6 +165,7 @@ fn duel(p: &mut Painter, sides: &[(&SideId, &Side)], held: &Held) {
             });
         }
     }
+    phase(p, m, Rect::new(TABLE.x + 24.0, 567.0, 912.0, 36.0), Align::Right, p.theme.color.panel, 99.0);
 }
 
 /// Both hands large, what is shared between them.
@@ -170,6 +181,7 @@ fn hands(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
     }
     let centre = TABLE.y + TABLE.h / 2.0;
     let (label, mid) = (p.theme.style.tag, p.theme.color.mid);
+    let words = words(m);
     let wide = |c: &Cards| if matches!(c.arrange, Arrange::Pile | Arrange::Stack) { 150.0 } else { 720.0_f32 };
     let total: f32 = shared.iter().map(|(_, c)| wide(c)).sum();
     let shrink = (TABLE.w - 96.0) / total.max(TABLE.w - 96.0);
@@ -179,13 +191,33 @@ fn hands(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
         let w = wide(held) * shrink;
         let place = Rect::new(x.round(), centre - 84.0, w.floor(), 168.0);
         cards::zone(p, place, held, &seats, None, 15.0);
-        if !zone.label.is_empty() && shared.len() > 1 {
+        if !zone.label.is_empty() && (shared.len() > 1 || words.is_empty()) {
             p.text(Rect { y: centre + 87.0, h: 30.0, ..place }, &zone.label, label, mid, Align::Center);
         }
         x += w;
     }
     let y = if middle { centre - 129.0 } else { centre - 18.0 };
-    phase(p, m, Rect::new(TABLE.x, y, TABLE.w, 36.0));
+    phase(p, m, Rect::new(TABLE.x + 24.0, y, TABLE.w - 48.0, 36.0), Align::Center, p.theme.color.panel, 0.0);
+    // What is said about the whole table: the pot.
+    if let Some((head, text)) = words.first().filter(|_| shared.len() < 2) {
+        let y = if middle { centre + 90.0 } else { centre + 24.0 };
+        let num = p.theme.style.name;
+        let (a, b) = (p.measure(head, label).ceil() + 12.0, p.measure(text, num).ceil().min(600.0));
+        let x = (TABLE.x + (TABLE.w - a - b) / 2.0).round();
+        p.text(Rect::new(x, y, a, 45.0), head, label, mid, Align::Left);
+        p.text(Rect::new(x + a, y, b + 1.0, 45.0), text, num, p.theme.color.hi, Align::Left);
+    }
+}
+
+/// Texts that belong to nobody: label and first line.
+fn words<'a>(m: Moment<'a>) -> Vec<(&'a str, &'a str)> {
+    let mut zones: Vec<(&ZoneId, &Zone)> = m.state().board.zones.iter().filter(|(_, z)| z.owner.is_none()).collect();
+    zones.sort_by_key(|(id, z)| (z.order, *id));
+    let text = |z: &'a Zone| match &z.content {
+        ZoneContent::Text(t) => t.text.lines().find(|l| !l.trim().is_empty()).map(|line| (z.label.as_str(), line)),
+        _ => None,
+    };
+    zones.into_iter().filter_map(|(_, z)| text(z)).collect()
 }
 
 /// A side's first counter, large.
@@ -241,7 +273,7 @@ fn spotlight(p: &mut Painter, m: Moment) {
     let (x, y) = (SPOTLIGHT.x, SPOTLIGHT.y);
     if let Some((card, face)) = lit.filter_map(|c| Some((c, c.face.as_ref()?))).next() {
         let plain = Card { lit: false, up: true, ..card.clone() };
-        cards::card(p, Rect::new(x + 18.0, y + 18.0, 132.0, 186.0), &plain, None);
+        cards::card(p, Rect::new(x + 18.0, y + 18.0, 132.0, 186.0), None, &plain, None);
         p.text(Rect::new(x + 168.0, y + 21.0, 186.0, 30.0), "Just played", tag, mid, Align::Left);
         p.text(Rect::new(x + 168.0, y + 54.0, 186.0, 42.0), &face_name(face), names, hi, Align::Left);
         p.block(Rect::new(x + 168.0, y + 102.0, 186.0, 108.0), &face.text, small, mid, Align::Left);
@@ -249,7 +281,11 @@ fn spotlight(p: &mut Painter, m: Moment) {
     }
     let newest = state.actions.iter().max_by_key(|(_, a)| a.ts);
     p.text(Rect::new(x + 24.0, y + 21.0, 318.0, 30.0), "Last action", tag, mid, Align::Left);
-    if let Some((id, action)) = newest {
+    let Some((id, action)) = newest else {
+        p.text(Rect::new(x + 24.0, y + 63.0, 318.0, 42.0), "Nothing played yet", body, p.theme.color.lo, Align::Left);
+        return;
+    };
+    {
         if let Some(side) = state.board.sides.get(id) {
             p.seat_glyph(x + 24.0, y + 66.0, 36.0, side.seat);
             p.fitted(Rect::new(x + 72.0, y + 63.0, 270.0, 42.0), &side.name, &[names], hi, Align::Left, &side.lang);
@@ -260,38 +296,59 @@ fn spotlight(p: &mut Painter, m: Moment) {
 
 /// A card by name: its own, or `K of hearts` in its short form.
 fn face_name(face: &Face) -> String {
-    if !face.name.is_empty() { face.name.clone() } else { face.rank.clone() }
+    match face.suit {
+        _ if !face.name.is_empty() => face.name.clone(),
+        Some(suit) => format!("{} of {}", face.rank, format!("{suit:?}").to_lowercase()),
+        None => face.rank.clone(),
+    }
 }
 
-/// How many cards each side has where; for games without piles what the other counters say.
-fn totals(p: &mut Painter, sides: &[(&SideId, &Side)], held: &Held) {
+/// How many cards each side has where, the counters that are not beside the thoughts, and texts; else facts.
+fn totals(p: &mut Painter, m: Moment, sides: &[(&SideId, &Side)], held: &Held) {
+    let [a, b] = [sides[0].1, sides[1].1];
     let mut rows: Vec<(String, String, String)> = Vec::new();
-    if let [Some(a), Some(b)] = held.hand {
-        rows.push(("Hand".into(), cards::count(a).to_string(), cards::count(b).to_string()));
+    let mut count = |label: &str, a: &Cards, b: &Cards| {
+        rows.push((label.to_owned(), cards::count(a).to_string(), cards::count(b).to_string()));
+    };
+    if let [Some(a), Some(b)] = held.hand
+        && (held.duel() || cards::count(a) != cards::count(b))
+    {
+        count("Hand", a, b);
     }
     for k in 0..2 {
         if let [Some((zone, a)), Some((_, b))] = [held.piles[0].get(k), held.piles[1].get(k)] {
-            let label = if zone.label.is_empty() { ["Deck", "Pile"][k] } else { &zone.label };
-            rows.push((label.to_owned(), cards::count(a).to_string(), cards::count(b).to_string()));
+            count(if zone.label.is_empty() { ["Deck", "Pile"][k] } else { &zone.label }, a, b);
         }
     }
-    let [a, b] = [sides[0].1, sides[1].1];
-    for counter in a.counters.iter().skip(1) {
+    // Those in the block: one with its bar, else two.
+    let above = if a.counters.first().is_some_and(|c| c.max.is_some()) { 1 } else { 2 };
+    for counter in a.counters.iter().skip(above) {
         if let Some(other) = b.counters.iter().find(|c| c.id == counter.id) {
-            let value = |c: &Counter| numbers::compact(c.value);
+            let value = |c: &Counter| numbers::short(c.value, &c.unit);
             rows.push((counter.label.clone(), value(counter), value(other)));
         }
     }
     let (large, label, mid) = (p.theme.style.numl, p.theme.style.label, p.theme.color.mid);
     let ladder = [large, p.theme.style.num];
     let [fa, fb] = [p.seat(a.seat).fill, p.seat(b.seat).fill];
-    let rows: Vec<_> = rows.into_iter().take(3).collect();
-    let y0 = ZONES.y + (ZONES.h - 66.0 * rows.len() as f32) / 2.0 + 6.0;
+    rows.truncate(3);
+    let (x, y0) = (ZONES.x, |n: usize| ZONES.y + (ZONES.h - 66.0 * n as f32) / 2.0 + 6.0);
     for (k, (name, left, right)) in rows.iter().enumerate() {
-        let y = y0 + 66.0 * k as f32;
-        let x = ZONES.x;
+        let y = y0(rows.len()) + 66.0 * k as f32;
         p.fitted(Rect::new(x + 18.0, y, 102.0, 54.0), left, &ladder, fa, Align::Center, "");
         p.text(Rect::new(x + 120.0, y + 3.0, 126.0, 54.0), name, label, mid, Align::Center);
         p.fitted(Rect::new(x + 246.0, y, 102.0, 54.0), right, &ladder, fb, Align::Center, "");
+    }
+    if !rows.is_empty() {
+        return;
+    }
+    let facts = m.state().board.facts.iter().map(|f| (f.label.as_str(), f.text.as_str()));
+    let shown = usize::from(held.shared.len() + held.piles.iter().map(Vec::len).sum::<usize>() < 2);
+    let lines: Vec<_> = words(m).into_iter().skip(shown).chain(facts).take(3).collect();
+    let (tag, names, hi) = (p.theme.style.tag, p.theme.style.names, p.theme.color.hi);
+    for (k, (name, text)) in lines.iter().enumerate() {
+        let y = y0(lines.len()) + 66.0 * k as f32 - 6.0;
+        p.text(Rect::new(x + 24.0, y, 318.0, 27.0), name, tag, mid, Align::Left);
+        p.text(Rect::new(x + 24.0, y + 27.0, 318.0, 39.0), text, names, hi, Align::Left);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Player;
 use crate::draw::Rect;
-use crate::game::{MatchResult, Side, SideId, Snapshot};
+use crate::game::{Counter, MatchResult, Side, SideId, Snapshot};
 use crate::overlay::numbers;
 use crate::overlay::painter::{Align, Edge, Painter};
 use crate::overlay::presentation::Moment;
@@ -45,12 +45,15 @@ impl Page {
 fn content(p: &mut Painter, m: Moment) {
     let board = &m.state().board;
     let result = board.result.clone().unwrap_or_default();
+    p.mark("winner", WINNER);
     winner(p, board, &result);
     if board.sides.len() == 2 {
+        p.mark("stats", STATS);
+        p.mark("next", NEXT);
         figures(p, board);
-        standings(p, board, &result, NEXT, "Final score");
+        score_panel(p, board, &result);
     } else {
-        standings(p, board, &result, Rect::new(STATS.x, STATS.y, NEXT.right() - STATS.x, STATS.h), "Final standing");
+        standings(p, board, &result);
     }
 }
 
@@ -102,13 +105,26 @@ fn winner(p: &mut Painter, board: &Snapshot, result: &MatchResult) {
     let right = if numbers.is_some() { 1440.0 } else { 1788.0 };
     let lang = single.map_or("", |s| s.lang.as_str());
     p.fitted(Rect::new(717.0, 213.0, right - 717.0, 138.0), &name, &ladder, hi, Align::Left, lang);
+    let mut y = 351.0;
     if let Some(side) = single {
-        let line = [side.agent.as_str(), side.author.as_str()].into_iter().filter(|s| !s.is_empty());
+        let author = if side.author.is_empty() { String::new() } else { format!("@{}", side.author) };
+        let line = [side.agent.as_str(), author.as_str()].into_iter().filter(|s| !s.is_empty());
         let line = line.collect::<Vec<_>>().join(" · ");
-        p.text(Rect::new(720.0, 351.0, 720.0, 45.0), &line, caption, mid, Align::Left);
+        p.text(Rect::new(720.0, y, 720.0, 45.0), &line, caption, mid, Align::Left);
+        y += if line.is_empty() { 15.0 } else { 57.0 };
+    } else {
+        y += 15.0;
     }
     let ink = single.map_or(mid, |s| p.seat(s.seat).fill);
-    p.text(Rect::new(720.0, 408.0, 1068.0, 45.0), &result.reason, title, ink, Align::Left);
+    let room = if numbers.is_some() { 720.0 } else { 1068.0 };
+    // Two lines where the reason needs them and there is room.
+    let lines = if y < 400.0 { 90.0 } else { 45.0 };
+    let line = title.sized(36.0);
+    if p.measure(&result.reason, line) <= room || lines < 90.0 {
+        p.text(Rect::new(720.0, y, room, 45.0), &result.reason, line, ink, Align::Left);
+    } else {
+        p.block(Rect::new(720.0, y, room, lines), &result.reason, line, ink, Align::Left);
+    }
 
     if let Some(numbers) = numbers {
         let styles = [score, score.sized(120.0), score.sized(84.0), score.sized(60.0)];
@@ -184,69 +200,163 @@ fn figures(p: &mut Painter, board: &Snapshot) {
     let [a, b] = [sides[0], sides[1]];
     p.panel(STATS, Edge::None);
     let style = &p.theme.style;
-    let (names, num, tag, body) = (style.names, style.num, style.tag, style.body);
+    let (names, num, tag) = (style.names, style.num, style.tag);
     let (hi, mid) = (p.theme.color.hi, p.theme.color.mid);
     p.seat_glyph(132.0, 537.0, 36.0, a.seat);
     p.text(Rect::new(183.0, 534.0, 420.0, 42.0), &a.name, names, hi, Align::Left);
     p.seat_glyph(1158.0, 537.0, 36.0, b.seat);
     p.text(Rect::new(660.0, 534.0, 483.0, 42.0), &b.name, names, hi, Align::Right);
     let rows: Vec<_> = a.counters.iter().filter_map(|x| Some((x, b.counters.iter().find(|y| y.id == x.id)?))).collect();
-    if rows.is_empty() {
-        let label = if board.phase.turn_label.is_empty() { "Turn" } else { &board.phase.turn_label };
-        let words = format!("{label} {}", board.phase.turn);
-        p.text(Rect::new(132.0, 597.0, 1062.0, 312.0), &words, body, mid, Align::Center);
+    let n = rows.len().min(5);
+    if n == 0 {
+        // Nothing to compare: what the match was about.
+        let turn = if board.phase.turn_label.is_empty() { "Turn" } else { &board.phase.turn_label };
+        let mut lines: Vec<(String, String)> = board.facts.iter().map(|f| (f.label.clone(), f.text.clone())).collect();
+        if board.phase.turn > 0 {
+            lines.insert(0, (turn.to_owned(), board.phase.turn.to_string()));
+        }
+        facts(p, &lines, Rect::new(132.0, 600.0, 1062.0, 330.0), 4);
     }
-    for (k, (x, y)) in rows.into_iter().take(5).enumerate() {
-        let top = 597.0 + 69.0 * k as f32;
-        p.text(Rect::new(132.0, top, 210.0, 42.0), &numbers::with_unit(x.value, &x.unit), num, hi, Align::Left);
-        p.text(Rect::new(984.0, top, 210.0, 42.0), &numbers::with_unit(y.value, &y.unit), num, hi, Align::Right);
+    // Few rows are larger and stand apart.
+    let (pitch, large) = if n <= 3 { (111.0, true) } else { (if n == 4 { 84.0 } else { 69.0 }, false) };
+    let first = if large { 597.0 + ((345.0 - pitch * n as f32) / 2.0).floor() } else { 597.0 };
+    let (figure, h, bar) = if large { (style.numl, 60.0, 24.0) } else { (num, 42.0, 15.0) };
+    for (k, (x, y)) in rows.into_iter().take(n).enumerate() {
+        let top = first + pitch * k as f32;
+        let value = |c: &Counter| numbers::with_unit(c.value, &c.unit);
+        let ladder = [figure, num];
+        p.fitted(Rect::new(132.0, top, 216.0, h), &value(x), &ladder, hi, Align::Left, "");
+        p.fitted(Rect::new(978.0, top, 216.0, h), &value(y), &ladder, hi, Align::Right, "");
         p.text(Rect::new(363.0, top, 600.0, 36.0), &x.label, tag, mid, Align::Center);
         let sum = x.value.max(0.0) + y.value.max(0.0);
         let share = if sum > 0.0 { (x.value.max(0.0) / sum) as f32 } else { 0.5 };
         let split = (600.0 * share / 3.0).round() * 3.0;
         let (fa, fb) = (p.seat(a.seat).fill, p.seat(b.seat).fill);
-        p.round(Rect::new(363.0, top + 36.0, (split - 3.0).max(0.0), 15.0), fa, 3.0);
-        p.round(Rect::new(363.0 + split + 3.0, top + 36.0, (597.0 - split).max(0.0), 15.0), fb, 3.0);
+        p.round(Rect::new(363.0, top + 36.0, (split - 3.0).max(0.0), bar), fa, 3.0);
+        p.round(Rect::new(363.0 + split + 3.0, top + 36.0, (597.0 - split).max(0.0), bar), fb, 3.0);
     }
 }
 
-/// Everybody with the score, best first.
-fn standings(p: &mut Painter, board: &Snapshot, result: &MatchResult, r: Rect, heading: &str) {
-    p.panel(r, Edge::None);
+/// Labels above texts, in columns of equal width; at most eight.
+fn facts(p: &mut Painter, lines: &[(String, String)], r: Rect, columns: usize) {
     let style = &p.theme.style;
-    let (label, names, num, small) = (style.label, style.names, style.num, style.small);
-    let (hi, mid, lo, s) = (p.theme.color.hi, p.theme.color.mid, p.theme.color.lo, p.theme.radius.s);
-    p.text(Rect::new(r.x + 30.0, r.y + 21.0, r.w - 60.0, 42.0), heading, label, mid, Align::Left);
+    let (lo, hi) = (p.theme.color.lo, p.theme.color.hi);
+    let columns = columns.min(lines.len()).max(1);
+    let rows = lines.len().min(8).div_ceil(columns).max(1);
+    let (w, h) = ((r.w / columns as f32).floor(), (r.h / rows as f32).floor().min(108.0));
+    let y0 = r.y + ((r.h - h * rows as f32) / 2.0).floor();
+    for (k, (label, text)) in lines.iter().take(8).enumerate() {
+        let at = Rect::new(r.x + w * (k % columns) as f32, y0 + h * (k / columns) as f32, w - 24.0, 33.0);
+        p.text(at, label, style.tag, lo, Align::Left);
+        p.fitted(Rect { y: at.y + 33.0, h: 54.0, ..at }, text, &[style.name, style.names], hi, Align::Left, "");
+    }
+}
+
+/// Best first: winners, then by score.
+fn ranked<'a>(board: &'a Snapshot, result: &MatchResult) -> Vec<(&'a SideId, &'a Side)> {
     let mut sides: Vec<(&SideId, &Side)> = board.sides.iter().collect();
     sides.sort_by(|(a, x), (b, y)| {
         let rank = |id: &SideId, side: &Side| (!result.winners.contains(id), -score(result, id, side).unwrap_or(0.0));
         let ((wa, sa), (wb, sb)) = (rank(a, x), rank(b, y));
         wa.cmp(&wb).then(sa.total_cmp(&sb)).then(x.seat.cmp(&y.seat))
     });
+    sides
+}
+
+/// Why a side ended as it did, where the headline does not say it already.
+fn reason<'a>(result: &'a MatchResult, id: &SideId, side: &'a Side) -> &'a str {
+    let own = result.sides.get(id).map_or("", |r| r.reason.trim());
+    let own = if own.is_empty() { side.status_text.trim() } else { own };
+    let shared = result.sides.iter().any(|(other, r)| other != id && r.reason.trim() == own);
+    if shared || result.reason.to_lowercase().contains(&own.to_lowercase()) { "" } else { own }
+}
+
+/// Two sides with their scores, below them what the match was about.
+fn score_panel(p: &mut Painter, board: &Snapshot, result: &MatchResult) {
+    let r = NEXT;
+    p.panel(r, Edge::None);
+    let (label, mid) = (p.theme.style.label, p.theme.color.mid);
+    let scored = board.sides.iter().any(|(id, side)| score(result, id, side).is_some());
+    let heading = match (scored, result.aborted) {
+        (false, _) => "Players",
+        (true, true) => "Score when it stopped",
+        (true, false) => "Final score",
+    };
+    p.text(Rect::new(r.x + 30.0, r.y + 21.0, r.w - 60.0, 42.0), heading, label, mid, Align::Left);
+    let lines: Vec<(String, String)> = board.facts.iter().map(|f| (f.label.clone(), f.text.clone())).take(2).collect();
+    let compared = board.sides.values().all(|s| !s.counters.is_empty());
+    let facts_here = compared && !lines.is_empty();
+    let pitch = if facts_here { 99.0 } else { 126.0 };
+    let first = r.y + if facts_here { 75.0 } else { 108.0 };
+    for (k, (id, side)) in ranked(board, result).into_iter().enumerate() {
+        let at = Rect::new(r.x + 30.0, first + pitch * k as f32, r.w - 60.0, 84.0);
+        standing(p, result, at, id, side, false);
+    }
+    if facts_here {
+        p.fill(Rect::new(r.x + 30.0, r.y + 282.0, r.w - 60.0, 3.0), p.theme.color.line);
+        facts(p, &lines, Rect::new(r.x + 30.0, r.y + 306.0, r.w - 60.0, 108.0), 2);
+    }
+}
+
+/// Everybody with the score, best first.
+fn standings(p: &mut Painter, board: &Snapshot, result: &MatchResult) {
+    let r = Rect::new(STATS.x, STATS.y, NEXT.right() - STATS.x, STATS.h);
+    p.panel(r, Edge::None);
+    let (label, mid) = (p.theme.style.label, p.theme.color.mid);
+    let heading = if result.aborted { "Standing when it stopped" } else { "Final standing" };
+    p.text(Rect::new(r.x + 30.0, r.y + 18.0, r.w - 60.0, 42.0), heading, label, mid, Align::Left);
+    let sides = ranked(board, result);
     let columns = if sides.len() > 4 { 2 } else { 1 };
     let rows = sides.len().div_ceil(columns).max(1);
-    let pitch = (360.0 / rows as f32).min(if columns == 1 && r.w < 600.0 { 108.0 } else { 90.0 });
-    let width = (r.w - 60.0 - 48.0 * (columns as f32 - 1.0)) / columns as f32;
-    for (i, (id, side)) in sides.iter().enumerate() {
-        let x = r.x + 30.0 + (width + 48.0) * (i / rows) as f32;
-        let y = (r.y + 72.0 + pitch * (i % rows) as f32).round();
-        let won = result.winners.contains(id);
-        let size = 66.0;
-        p.avatar(Rect::new(x, y, size, size), side.seat, side.avatar.as_ref(), &side.name, s);
-        p.seat_glyph(x + 84.0, y + 16.0, 33.0, side.seat);
-        let ink = if won || result.winners.is_empty() { hi } else { mid };
-        let text_x = x + 132.0;
-        let text_w = width - 132.0 - 150.0;
-        let reason = result.sides.get(*id).map_or("", |r| r.reason.as_str());
-        let reason = if reason.is_empty() { &side.status_text } else { reason };
-        if reason.is_empty() {
-            p.fitted(Rect::new(text_x, y, text_w, size), &side.name, &[names], ink, Align::Left, &side.lang);
-        } else {
-            p.fitted(Rect::new(text_x, y - 3.0, text_w, 39.0), &side.name, &[names], ink, Align::Left, &side.lang);
-            p.text(Rect::new(text_x, y + 36.0, text_w, 33.0), reason, small, lo, Align::Left);
+    let pitch = (366.0 / rows as f32 / 3.0).floor().min(40.0) * 3.0;
+    let width = (r.w - 60.0 - 60.0 * (columns as f32 - 1.0)) / columns as f32;
+    let first = r.y + 69.0 + ((366.0 - pitch * rows as f32) / 2.0).floor();
+    for (i, (id, side)) in sides.into_iter().enumerate() {
+        let x = r.x + 30.0 + (width + 60.0) * (i / rows) as f32;
+        let at = Rect::new(x, first + pitch * (i % rows) as f32, width, pitch - 12.0);
+        standing(p, result, at, id, side, columns == 1);
+    }
+}
+
+/// A side in a list: face, name, why, in a wide row up to three counters, score.
+fn standing(p: &mut Painter, result: &MatchResult, r: Rect, id: &SideId, side: &Side, wide: bool) {
+    let style = &p.theme.style;
+    let c = &p.theme.color;
+    let won = result.winners.contains(id);
+    let ink = if won || result.winners.is_empty() { c.hi } else { c.mid };
+    let size = r.h.min(84.0);
+    let top = r.y + ((r.h - size) / 2.0).floor();
+    let name = if side.name.is_empty() { id } else { &side.name };
+    p.avatar(Rect::new(r.x, top, size, size), side.seat, side.avatar.as_ref(), name, p.theme.radius.s);
+    p.seat_glyph(r.x + size + 18.0, top + ((size - 36.0) / 2.0).floor(), 36.0, side.seat);
+    let x = r.x + size + 69.0;
+    let mut right = r.right();
+    if let Some(value) = score(result, id, side) {
+        let text = numbers::grouped(value);
+        let w = p.measure(&text, style.numl).ceil() + 1.0;
+        p.text(Rect::new(right - w, top, w, size), &text, style.numl, ink, Align::Right);
+        right -= w.max(if wide { 96.0 } else { 48.0 }) + 24.0;
+    }
+    if wide {
+        // Columns of equal width, so that rows compare.
+        for counter in side.counters.iter().take(3).rev() {
+            let at = Rect::new(right - 198.0, top, 198.0, size);
+            let value = numbers::with_unit(counter.value, &counter.unit);
+            let half = (size / 2.0).floor();
+            p.text(Rect { y: top, h: half, ..at }, &value, style.num, ink, Align::Right);
+            let label = Rect { y: top + half, h: size - half, ..at };
+            p.text(label, &counter.label, style.tag.weight(600), c.lo, Align::Right);
+            right -= 222.0;
         }
-        if let Some(value) = score(result, id, side) {
-            p.text(Rect::new(x + width - 144.0, y, 144.0, size), &numbers::grouped(value), num, ink, Align::Right);
-        }
+    }
+    let why = reason(result, id, side);
+    let ladder = [style.name, style.names];
+    let room = Rect::new(x, top, right - x, size);
+    if why.is_empty() {
+        p.fitted(room, name, &ladder, ink, Align::Left, &side.lang);
+    } else {
+        let half = top + ((size - 78.0) / 2.0).floor();
+        p.fitted(Rect { y: half, h: 45.0, ..room }, name, &ladder, ink, Align::Left, &side.lang);
+        p.text(Rect { y: half + 45.0, h: 33.0, ..room }, why, style.small, c.lo, Align::Left);
     }
 }

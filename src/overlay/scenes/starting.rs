@@ -28,6 +28,8 @@ impl Page {
         match self.players.as_slice() {
             [a, b] => {
                 stage::versus(p, a.seat, b.seat);
+                p.mark("agentA", AGENTS[0]);
+                p.mark("agentB", AGENTS[1]);
                 agent(p, AGENTS[0], a, false);
                 agent(p, AGENTS[1], b, true);
                 versus(p);
@@ -48,6 +50,7 @@ impl Page {
 fn versus(p: &mut Painter) {
     let (hi, panel, xl) = (p.theme.color.hi, p.theme.color.panel, p.theme.style.xl);
     let r = VERSUS;
+    p.mark("versus", r);
     p.poly(&[[r.x + 24.0, r.y], [r.right(), r.y], [r.right() - 24.0, r.bottom()], [r.x, r.bottom()]], hi);
     p.text(r, "VS", xl, panel, Align::Center);
 }
@@ -71,6 +74,7 @@ fn countdown_and_bar(p: &mut Painter, m: Moment) {
     p.digits(Rect::new(480.0, 192.0, 960.0, 276.0), &text, &pattern, count, hi);
     // The bar empties over the countdown that was announced, or over the last minute of a longer one.
     let s = p.theme.radius.s;
+    p.mark("countbar", BAR);
     p.round(BAR, raised, s);
     let whole = starts_at.saturating_sub(m.state().ts).clamp(1_000, 60_000) as f32;
     let left = (starts_at - m.sender_time()) as f32;
@@ -119,9 +123,18 @@ fn roster(p: &mut Painter, sides: &[Player]) {
         p.seat_glyph(x, r.y + ((h - glyph) / 2.0).floor(), glyph, side.seat);
         let style = &p.theme.style;
         let ladder = [style.name, style.names];
-        let w = 420.0;
-        p.fitted(Rect::new(x + 48.0, r.y, w, h), &side.name, &ladder, hi, Align::Left, &side.lang);
-        let left = x + 48.0 + w + 18.0;
+        // The model takes what it needs of 270, the name has the rest.
+        let model = (p.measure(&side.agent, style.small).ceil() + 1.0).clamp(60.0, 270.0);
+        let room = r.right() - 24.0 - (x + 48.0);
+        let w = p.fitted(
+            Rect::new(x + 48.0, r.y, room - model - 18.0, h),
+            &side.name,
+            &ladder,
+            hi,
+            Align::Left,
+            &side.lang,
+        );
+        let left = x + 48.0 + w.ceil() + 18.0;
         scorebug::model_line(p, Rect::new(left, r.y, r.right() - 24.0 - left, h), side, Align::Right);
     }
 }
@@ -130,6 +143,7 @@ fn facts(p: &mut Painter, facts: &[Fact]) {
     if facts.is_empty() {
         return;
     }
+    p.mark("facts", FACTS);
     p.panel(FACTS, Edge::None);
     let (lo, hi, tag, num) = (p.theme.color.lo, p.theme.color.hi, p.theme.style.tag, p.theme.style.num);
     for (k, fact) in facts.iter().take(4).enumerate() {

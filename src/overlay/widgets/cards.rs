@@ -8,10 +8,11 @@ use crate::overlay::painter::{Align, Painter};
 /// Size of a card in the design: everything on it is a share of this.
 pub const CARD: [f32; 2] = [84.0, 120.0];
 
-/// A card as its zone shows it; `seat` colours its back.
-pub fn card(p: &mut Painter, r: Rect, card: &Card, seat: Option<u8>) {
+/// A card as its zone shows it; `seat` colours its back. In a row where cards lie on
+/// each other the next one leaves `seen` of its width.
+pub fn card(p: &mut Painter, r: Rect, seen: Option<f32>, card: &Card, seat: Option<u8>) {
     match (&card.face, card.up || card.face.is_some()) {
-        (Some(face), true) => front(p, r, face),
+        (Some(face), true) => front(p, r, seen, face),
         _ => back(p, r, seat),
     }
     if card.lit {
@@ -43,38 +44,36 @@ pub fn slot(p: &mut Painter, r: Rect, seat: Option<u8>) {
     p.round(r, fill, 6.0 * r.w / CARD[0]);
 }
 
-fn front(p: &mut Painter, r: Rect, face: &Face) {
+fn front(p: &mut Painter, r: Rect, seen: Option<f32>, face: &Face) {
     if face.suit.is_some() || (face.art.is_none() && face.name.is_empty() && !face.rank.is_empty()) {
-        french(p, r, face);
+        french(p, r, seen, face);
     } else {
         illustrated(p, r, face);
     }
 }
 
-/// Rank above suit, as large as the card allows: both are read on a phone.
-fn french(p: &mut Painter, r: Rect, face: &Face) {
+/// Rank above suit, as large as what is seen of the card allows: both are read on a phone.
+fn french(p: &mut Painter, r: Rect, seen: Option<f32>, face: &Face) {
     let (n, c) = (r.w / CARD[0], &p.theme.color);
     let ink = match face.suit {
         Some(Suit::Hearts | Suit::Diamonds) => c.card_red,
         _ => c.card_ink,
     };
-    p.round(r, c.card_face, 6.0 * n);
-    let style = p.theme.style.name.sized(57.0 * n);
+    // Cards that lie on each other need an edge.
+    let edge = seen.map(|_| ((3.0 * n).max(3.0), c.mid));
+    p.quad(r, c.card_face, [6.0 * n; 4], edge, false);
+    let strip = Rect { w: seen.unwrap_or(r.w).min(r.w), ..r };
+    let style = p.theme.style.name.sized((57.0 * n).min(strip.w * 1.2));
     match face.suit {
         Some(suit) => {
-            p.text(
-                Rect::new(r.x + 3.0 * n, r.y + 6.0 * n, r.w - 6.0 * n, 57.0 * n),
-                &face.rank,
-                style,
-                ink,
-                Align::Center,
-            );
-            let side = 45.0 * n;
-            let at = Rect::new(r.x + (r.w - side) / 2.0, r.y + 66.0 * n, side, side);
+            let top = Rect::new(strip.x, r.y + 6.0 * n, strip.w, 57.0 * n);
+            p.text(top, &face.rank, style, ink, Align::Center);
+            let side = (45.0 * n).min(strip.w - 9.0).max(6.0);
+            let at = Rect::new(strip.x + (strip.w - side) / 2.0, r.y + 66.0 * n, side, side);
             p.symbol(at, suit_symbol(suit), &[("c", ink), ("l", ink), ("k", ink)]);
         }
         None => {
-            p.text(r.inset(3.0 * n, 30.0 * n), &face.rank, style, ink, Align::Center);
+            p.text(strip.inset(0.0, 30.0 * n), &face.rank, style, ink, Align::Center);
         }
     }
 }
@@ -132,9 +131,11 @@ pub fn zone(
     }
     let held = count(cards);
     let places = places(r, cards, gap);
+    let tight = places.windows(2).any(|w| w[1].x < w[0].right());
     for (i, at) in places.iter().enumerate() {
+        let seen = tight.then(|| places.get(i + 1).map_or(at.w, |next| next.x - at.x));
         match cards.items.get(i) {
-            Some(c) => card(p, *at, c, seat_of(c).or(seat)),
+            Some(c) => card(p, *at, seen, c, seat_of(c).or(seat)),
             None if i < held => back(p, *at, seat),
             None => slot(p, *at, seat),
         }
@@ -154,7 +155,7 @@ pub fn places(r: Rect, cards: &Cards, gap: f32) -> Vec<Rect> {
 }
 
 /// Width of a card of a height.
-fn width(h: f32) -> f32 {
+pub fn width(h: f32) -> f32 {
     (h * CARD[0] / CARD[1] / 3.0).round() * 3.0
 }
 
@@ -168,10 +169,18 @@ pub fn pile(p: &mut Painter, r: Rect, cards: &Cards, seat: Option<u8>) {
     let shadow = p.theme.color.shadow;
     p.round(Rect::new(r.x, r.y + 6.0 * scale, r.w, r.h), shadow, 6.0 * scale);
     match cards.items.last() {
-        Some(top) => card(p, r, top, seat),
+        Some(top) => card(p, r, None, top, seat),
         None => back(p, r, seat),
     }
-    plate(p, r, n);
+    match cards.items.last().and_then(|top| top.face.as_ref()) {
+        // A rank must stay readable: the number stands at the card's edge.
+        Some(face) if face.art.is_none() && !face.rank.is_empty() => {
+            if n > 1 {
+                plate(p, Rect { x: r.x + r.w / 2.0, ..r }, n);
+            }
+        }
+        _ => plate(p, r, n),
+    }
 }
 
 fn plate(p: &mut Painter, r: Rect, n: usize) {

@@ -14,14 +14,11 @@ use std::sync::Arc;
 /// Text is wrapped in pieces that end with a sentence after this many bytes, so that appending a word shapes little.
 const PIECE: usize = 400;
 
-/// Panel, head and rule of a side's thoughts.
+/// Panel, glyph and rule of a side's thoughts.
 pub fn base(p: &mut Painter, r: Rect, player: &Player, foot: bool) {
     let (fill, c) = (p.seat(player.seat).fill, &p.theme.color);
     p.panel(r, Edge::Top(fill));
     p.seat_glyph(r.x + 24.0, r.y + 24.0, 36.0, player.seat);
-    let role = if player.role.is_empty() { "Reasoning" } else { &player.role };
-    // The widest chip is 216 px.
-    p.text(Rect::new(r.x + 72.0, r.y + 24.0, r.w - 72.0 - 240.0, 36.0), role, p.theme.style.label, c.mid, Align::Left);
     if foot {
         p.fill(Rect::new(r.x + 24.0, r.bottom() - 99.0, r.w - 48.0, 3.0), c.line);
     }
@@ -32,10 +29,18 @@ pub fn text_rect(r: Rect, foot: bool) -> Rect {
     Rect::new(r.x + 24.0, r.y + 78.0, r.w - 48.0, r.h - 78.0 - if foot { 108.0 } else { 21.0 })
 }
 
-/// Chip, text and counters.
+/// Role, chip, text and counters.
 pub fn live(p: &mut Painter, m: Moment, r: Rect, player: &Player, foot: bool) {
-    if let Some(status) = m.chip(&player.id) {
-        chip(p, m, r.right() - 24.0, r.y + 24.0, status);
+    let right = match m.chip(&player.id) {
+        Some(status) => chip(p, m, r.right() - 24.0, r.y + 24.0, status) - 12.0,
+        None => r.right() - 24.0,
+    };
+    // The chip says more than the role: in a narrow panel the role gives way.
+    let role = if player.role.is_empty() || player.role == player.name { "Plan" } else { &player.role };
+    let (head, label) = (Rect::new(r.x + 72.0, r.y + 24.0, right - r.x - 72.0, 36.0), p.theme.style.label);
+    let fits = p.measure(role, label) <= head.w;
+    if fits || head.w >= 120.0 {
+        p.text(head, role, label, p.theme.color.mid, Align::Left);
     }
     let style = p.theme.style.thought;
     text(p, m, text_rect(r, foot), player, style, 0);
@@ -142,7 +147,6 @@ enum Dim {
     Until(u32),
 }
 
-/// The last `room` lines of `shown`, and which part of them is old.
 /// The last `room` lines of `front` and `shown`, and which part of them is old.
 fn wrapped(
     p: &mut Painter,

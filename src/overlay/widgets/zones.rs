@@ -118,29 +118,43 @@ impl Table {
 
     // Only a score: big names and numbers in the board's place.
 
-    fn halves(&self) -> [Rect; 2] {
-        let h = (self.area.h - GAP) / 2.0;
-        [Rect { h, ..self.area }, Rect { y: self.area.y + h + GAP, h, ..self.area }]
+    /// One place a side: stacked, from five on in two columns.
+    fn score_places(&self) -> Vec<Rect> {
+        let n = self.players.len().clamp(1, 8);
+        let columns = if n > 4 { 2 } else { 1 };
+        let rows = n.div_ceil(columns);
+        let part = |length: f32, k: usize| ((length - GAP * (k as f32 - 1.0)) / k as f32 / 3.0).floor() * 3.0;
+        let (w, h) = (part(self.area.w, columns), part(self.area.h, rows));
+        let place = |i: usize| {
+            let (x, y) = ((i % columns) as f32, (i / columns) as f32);
+            Rect::new(self.area.x + (w + GAP) * x, self.area.y + (h + GAP) * y, w, h)
+        };
+        (0..n).map(place).collect()
     }
 
     fn scores_base(&self, p: &mut Painter) {
-        for (r, player) in self.halves().into_iter().zip(&self.players) {
+        for (r, player) in self.score_places().into_iter().zip(&self.players) {
             let (fill, c, style) = (p.seat(player.seat).fill, &p.theme.color, &p.theme.style);
             p.panel(r, Edge::Top(fill));
-            p.seat_glyph(r.x + 36.0, r.y + 39.0, 48.0, player.seat);
-            let name = Rect::new(r.x + 105.0, r.y + 30.0, r.w - 141.0, 66.0);
+            let y = r.y + if r.h < 300.0 { 21.0 } else { 30.0 };
+            p.seat_glyph(r.x + 36.0, y + 9.0, 48.0, player.seat);
+            let name = Rect::new(r.x + 105.0, y, r.w - 141.0, 66.0);
             p.fitted(name, &player.name, &[style.namel, style.name, style.names], c.hi, Align::Left, &player.lang);
-            let foot = Rect::new(r.x + 36.0, r.bottom() - 60.0, r.w - 72.0, 36.0);
-            p.text(foot, &player.blurb, style.body, c.mid, Align::Left);
+            if r.h >= 300.0 {
+                let foot = Rect::new(r.x + 36.0, r.bottom() - 60.0, r.w - 72.0, 36.0);
+                p.text(foot, &player.blurb, style.body, c.mid, Align::Left);
+            }
         }
     }
 
     fn scores_live(&self, p: &mut Painter, m: Moment) {
         let (c, style) = (&p.theme.color, &p.theme.style);
-        for (r, player) in self.halves().into_iter().zip(&self.players) {
+        for (r, player) in self.score_places().into_iter().zip(&self.players) {
             let Some(side) = m.state().board.sides.get(&player.id) else { continue };
             let (seat, flash) = (p.seat(player.seat), m.score_flash(&player.id));
-            let room = Rect::new(r.x + 36.0, r.y + 102.0, r.w - 72.0, r.h - 168.0);
+            let tall = r.h >= 300.0;
+            let top = if tall { 102.0 } else { 84.0 };
+            let room = Rect::new(r.x + 36.0, r.y + top, r.w - 72.0, r.h - top - if tall { 66.0 } else { 15.0 });
             let first = side.counters.first();
             let text = match (side.score, first) {
                 (Some(score), _) => grouped(score),
@@ -149,7 +163,9 @@ impl Table {
             };
             let color = if flash { c.hi } else { seat.fill };
             let ladder = [style.hero, style.hero.sized(132.0), style.xl, style.namel];
-            p.fitted(room, &text, &ladder, color, Align::Center, "");
+            // The ladder goes by width; the height takes off its first steps.
+            let fits = ladder.iter().position(|s| s.size <= room.h).unwrap_or(ladder.len() - 1);
+            p.fitted(room, &text, &ladder[fits..], color, Align::Center, "");
             if side.score.is_none()
                 && let Some(counter) = first
             {
@@ -202,5 +218,22 @@ fn lines(p: &mut Painter, r: Rect, zone: &TextZone, alone: bool) {
         (false, true) => style.thoughtl,
         (false, false) => style.body,
     };
+    // A word or two in the whole area: large, in its middle.
+    let rows: Vec<&str> = zone.text.lines().map(str::trim).filter(|l| !l.is_empty()).take(5).collect();
+    if alone && !zone.mono && (1..=4).contains(&rows.len()) {
+        let large = [p.theme.style.xl.sized(84.0), p.theme.style.namel, p.theme.style.name];
+        let fits = large.into_iter().find(|s| {
+            let wide = rows.iter().map(|row| p.measure(row, *s)).fold(0.0, f32::max);
+            wide <= r.w && s.line * 1.5 * rows.len() as f32 <= r.h
+        });
+        if let Some(large) = fits {
+            let h = (large.line * 1.5).round();
+            let y0 = r.y + ((r.h - h * rows.len() as f32) / 2.0).floor();
+            for (k, row) in rows.iter().enumerate() {
+                p.text(Rect { y: y0 + h * k as f32, h, ..r }, row, large, hi, Align::Center);
+            }
+            return;
+        }
+    }
     p.tail(r, &zone.text, style, hi);
 }
