@@ -8,6 +8,7 @@ mod colour;
 mod layout;
 mod numbers;
 mod painter;
+mod player;
 mod presentation;
 mod scenes;
 mod theme;

@@ -1,11 +1,11 @@
 //! `live` for two sides over cards: the table in the middle, what each side has and thinks beside it.
 
-use super::Player;
 use super::multi::phase;
 use crate::draw::Rect;
 use crate::game::{Arrange, Card, CardRole, Cards, Counter, Face, Side, SideId, Zone, ZoneContent, ZoneId};
 use crate::overlay::numbers;
 use crate::overlay::painter::{Align, Edge, Painter};
+use crate::overlay::player::Player;
 use crate::overlay::presentation::Moment;
 use crate::overlay::widgets::{cards, scorebug, stage, thoughts};
 

@@ -9,10 +9,11 @@ mod versus;
 
 use super::OnAir;
 use super::painter::Painter;
+use super::player::Player;
 use super::presentation::Moment;
 use super::widgets::chrome::Chrome;
-use crate::game::{PictureRef, Scene, Side, SideId, ZoneContent};
-use crate::raster::{ImageKey, Raster};
+use crate::game::{Scene, ZoneContent};
+use crate::raster::Raster;
 
 /// What the baked base of a picture is drawn from: two equal pages have the same base.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,43 +29,6 @@ enum Kind {
     Multi(multi::Page),
     Starting(starting::Page),
     Over(over::Page),
-}
-
-/// What the base shows of a side.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Player {
-    pub id: SideId,
-    pub seat: u8,
-    pub name: String,
-    pub agent: String,
-    pub author: String,
-    pub lang: String,
-    pub avatar: Option<PictureRef>,
-    pub role: String,
-    pub blurb: String,
-    /// A clock stands beside the name.
-    pub clock: bool,
-    /// Changes when the avatar's picture arrives in the bank.
-    picture: Option<ImageKey>,
-}
-
-impl Player {
-    pub fn new(id: &SideId, side: &Side, raster: &mut Raster) -> Player {
-        let picture = side.avatar.as_ref().and_then(|a| raster.pictures.picture(&a.0)).map(|p| p.0);
-        Player {
-            id: id.clone(),
-            seat: side.seat,
-            name: if side.name.is_empty() { id.clone() } else { side.name.clone() },
-            agent: side.agent.clone(),
-            author: side.author.clone(),
-            lang: side.lang.clone(),
-            avatar: side.avatar.clone(),
-            role: side.role.clone(),
-            blurb: side.blurb.clone(),
-            clock: side.clock.is_some(),
-            picture,
-        }
-    }
 }
 
 impl Page {

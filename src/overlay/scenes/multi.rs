@@ -1,10 +1,10 @@
 //! `live` for three to eight sides: the board square on the left, a card a side on the right.
 
-use super::Player;
 use crate::draw::{Color, Rect};
 use crate::game::{Arrange, Card, CardRole, Cards, Side, SideId, SideStatus, Zone, ZoneContent, ZoneId};
 use crate::overlay::numbers;
 use crate::overlay::painter::{Align, Edge, Painter};
+use crate::overlay::player::Player;
 use crate::overlay::presentation::{Moment, Place};
 use crate::overlay::widgets::zones::Table;
 use crate::overlay::widgets::{cards, chip, scorebug, stage, thoughts};

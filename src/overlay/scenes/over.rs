@@ -1,10 +1,10 @@
 //! `over`: who won, the score, and the match in figures.
 
-use super::Player;
 use crate::draw::Rect;
 use crate::game::{Counter, MatchResult, Side, SideId, Snapshot};
 use crate::overlay::numbers;
 use crate::overlay::painter::{Align, Edge, Painter};
+use crate::overlay::player::Player;
 use crate::overlay::presentation::Moment;
 use crate::overlay::theme::Style;
 use crate::overlay::widgets::stage;

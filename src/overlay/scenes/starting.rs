@@ -1,9 +1,9 @@
 //! `starting`: the countdown, who plays, and what the match is about.
 
-use super::Player;
 use crate::draw::Rect;
 use crate::game::Fact;
 use crate::overlay::painter::{Align, Edge, Painter};
+use crate::overlay::player::Player;
 use crate::overlay::presentation::Moment;
 use crate::overlay::widgets::{scorebug, stage};
 

@@ -1,9 +1,9 @@
 //! Two sides and what is between them: a board, a picture, a text, or only the score.
 
-use super::Player;
 use crate::draw::Rect;
 use crate::overlay::layout::rects::{BOARD, EVAL, THOUGHTS};
 use crate::overlay::painter::Painter;
+use crate::overlay::player::Player;
 use crate::overlay::presentation::Moment;
 use crate::overlay::widgets::{eval, scorebug, stage, thoughts, zones::Table};
 use crate::raster::Raster;

@@ -6,8 +6,8 @@ use crate::game::MatchState;
 use crate::overlay::layout::rects::{CLOCK, SCOREBUG};
 use crate::overlay::numbers::grouped;
 use crate::overlay::painter::{Align, Painter};
+use crate::overlay::player::Player;
 use crate::overlay::presentation::{ClockLook, Moment, format_clock};
-use crate::overlay::scenes::Player;
 
 const Y: f32 = SCOREBUG.y;
 const H: f32 = SCOREBUG.h;

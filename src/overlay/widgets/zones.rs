@@ -5,8 +5,8 @@ use crate::draw::Rect;
 use crate::game::{PictureRef, TextZone, Zone, ZoneContent, ZoneId};
 use crate::overlay::numbers::{grouped, with_unit};
 use crate::overlay::painter::{Align, Edge, Painter};
+use crate::overlay::player::Player;
 use crate::overlay::presentation::Moment;
-use crate::overlay::scenes::Player;
 use crate::raster::{ImageKey, Raster};
 
 /// At most so many zones share the main area; the others are not shown.

@@ -219,7 +219,7 @@ impl Play {
         for (seat, player) in self.snakes.iter().enumerate().filter(|(_, player)| player.out.is_none()) {
             match frame.snakes.iter().find(|snake| snake.id == player.last.id) {
                 None => {
-                    deaths.insert(seat, (frame.turn, format!("was eliminated on turn {}", frame.turn)));
+                    deaths.insert(seat, (frame.turn, "was eliminated".to_owned()));
                 }
                 Some(Snake { death: Some(death), .. }) => {
                     deaths.insert(seat, (death.turn, self.cause(death, &player.last.id, frame)));
@@ -245,7 +245,7 @@ impl Play {
             "head-collision" => format!("lost a head-on with {name}"),
             "out-of-health" => "starved".into(),
             "hazard" => "died in a hazard".into(),
-            "" => format!("was eliminated on turn {}", death.turn),
+            "" => "was eliminated".into(),
             other => format!("was eliminated: {}", clip(&other.replace('-', " "), 40)),
         }
     }
