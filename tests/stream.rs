@@ -2,7 +2,7 @@
 
 mod support;
 
-use agentcast::draw::{Damage, Size};
+use agentcast::draw::{Damage, DrawList, Nv12, Shape, Size};
 use agentcast::encode::{FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
 use agentcast::game::adapters::{self, Record};
 use agentcast::game::{Body, Delayed, MatchState, View};
@@ -10,8 +10,8 @@ use agentcast::output::file::FileOutput;
 use agentcast::output::key::RtmpTarget;
 use agentcast::output::rtmp::{RtmpOptions, RtmpOutput};
 use agentcast::overlay::{Composer, OnAir, Presentation, Theme};
-use agentcast::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
-use agentcast::render::{AdapterChoice, RenderError};
+use agentcast::raster::{FontSet, Pictures, PixelSource, Pixels, Raster, SYSTEM_DIRS, Typesetter};
+use agentcast::render::{AdapterChoice, RenderError, Rendered, Renderer};
 use agentcast::stream::{
     Broadcast, Clock, Director, Feed, Live, Parts, Picture, Replay, ReplayOptions, Source, StreamStatus, Transmitter,
 };
@@ -264,6 +264,59 @@ fn an_event_held_back_shows_even_when_the_one_it_waited_for_is_refused() {
     feed.push(turn).expect("held back");
     assert!(feed.push(bad).is_err());
     assert_eq!(poll_all(&mut live).last().map(|state| state.board.phase.turn), Some(9));
+}
+
+fn pixel(rgb: [u8; 3]) -> Pixels {
+    Pixels { w: 1, h: 1, rgba: vec![rgb[0], rgb[1], rgb[2], 255] }
+}
+
+#[test]
+fn an_avatar_that_comes_later_is_drawn_and_one_of_a_delayed_view_never_changes() {
+    let avatar = r#""data":{"sides":{"a":{"seat":0,"avatar":"face"},"b":{"seat":1}}}"#;
+    let record = wire(&[&format!(r#""epoch":1,"seq":1,"ts":0,"type":"match.started",{avatar}"#)]);
+    let director = |delay_ms| {
+        let drawn = Arc::<Mutex<Vec<DrawList>>>::default();
+        let composer = Composer::new(Theme::default(), Size::HD).expect("a size with a layout");
+        let source = Box::new(Replay::new(record.clone(), ReplayOptions::default()));
+        let renderer = Box::new(Keeper(drawn.clone()));
+        let delayed = Delayed::new(delay_ms).expect("within bounds");
+        let show = Presentation::default();
+        (Director::new(source, View::Spectator, delayed, show, composer, raster(), renderer), drawn)
+    };
+    let pictures = |list: &DrawList| {
+        let items = list.base.iter().chain(&list.live);
+        items
+            .filter_map(|i| if let Shape::Image(image) = &i.shape { Some(image.image) } else { None })
+            .collect::<Vec<_>>()
+    };
+    let (mut now, drawn) = director(0);
+    now.frame(0, &OnAir::default());
+    assert!(now.set_picture("face", pixel([1, 2, 3])));
+    now.frame(33, &OnAir::default());
+    assert!(now.set_picture("face", pixel([4, 5, 6])), "a game's pixels change");
+    now.frame(66, &OnAir::default());
+    let lists = drawn.lock().unwrap();
+    let [none, first, second] = [0, 1, 2].map(|i| pictures(&lists[i]));
+    assert!(none.len() < first.len() && first.len() == second.len() && first != second);
+
+    let (mut held, _) = director(5_000);
+    assert!(held.set_picture("face", pixel([1, 2, 3])));
+    assert!(!held.set_picture("face", pixel([4, 5, 6])), "it would show before its time");
+}
+
+/// Keeps what it is given to draw.
+struct Keeper(Arc<Mutex<Vec<DrawList>>>);
+
+impl Renderer for Keeper {
+    fn render(&mut self, list: &DrawList, _: &mut dyn PixelSource) -> Result<Rendered, RenderError> {
+        self.0.lock().unwrap().push(list.clone());
+        let frame = Nv12 { size: list.size, stride: 0, data: Vec::new() };
+        Ok(Rendered { frame: Arc::new(frame), damage: Damage::Full })
+    }
+
+    fn read_rgba(&mut self) -> Result<Vec<u8>, RenderError> {
+        Ok(Vec::new())
+    }
 }
 
 #[test]

@@ -156,6 +156,9 @@ struct PictureArgs {
     /// arena, paper, or a theme file
     #[arg(long, default_value = "arena")]
     theme: String,
+    /// Folder with the pictures that the match names (avatars, card art): NAME.png, NAME.jpg or NAME.webp
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// Part of the name of the graphics adapter to use
     #[arg(long, env = "AGENTCAST_ADAPTER")]
     adapter: Option<String>,

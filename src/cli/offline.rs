@@ -7,7 +7,7 @@ use crate::encode::TICKS;
 use crate::output::State;
 use crate::output::file::FileOutput;
 use crate::overlay::{Badge, OnAir};
-use crate::stream::{Replay, ReplayOptions, Transmitter};
+use crate::stream::{Director, Replay, ReplayOptions, Transmitter};
 use crate::studio::Studio;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,6 +30,13 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
     let settings = args.picture.settings(&name)?;
     let options =
         ReplayOptions { speed: args.speed, lead_in_ms: i64::from(args.lead_in) * 1000, repeat_after_ms: None };
+    let pictures = args.picture.pictures()?;
+    let show_pictures = |director: &mut Director| -> anyhow::Result<()> {
+        for (name, bytes) in &pictures {
+            director.set_picture(name, crate::raster::decode(name, bytes).context("--pictures")?);
+        }
+        Ok(())
+    };
     let studio = Studio::open(args.picture.adapter.clone().into())?;
     let replay = Replay::new(record, options);
     let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
@@ -37,6 +44,7 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
         "png" => {
             let size = studio.size(&settings);
             let mut director = studio.director(&settings, size, Box::new(replay))?;
+            show_pictures(&mut director)?;
             let until = (args.at * 1000.0) as i64;
             let rgba = director.grab(until, &on_air).context("drawing the picture")?;
             save_png(&args.output, size, &rgba)?;
@@ -45,6 +53,7 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
         _ => {
             let total_ms = replay.duration_ms() + OVER_MS + settings.delay_ms;
             let (mut director, mut transmitter) = studio.assemble(&settings, Box::new(replay))?;
+            show_pictures(&mut director)?;
             transmitter.add(1, Box::new(FileOutput::create(&args.output, true)?));
             let fps = i64::from(settings.fps);
             let total = (total_ms * fps + 999) / 1000;

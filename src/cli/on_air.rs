@@ -90,6 +90,7 @@ fn run(
 ) -> anyhow::Result<ExitCode> {
     // Everything that can be wrong with the arguments comes before the first thread and the first byte written.
     let settings = picture.settings(name)?;
+    let pictures = picture.pictures()?;
     let targets = rtmp_targets(outputs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _inside = runtime.enter();
@@ -147,6 +148,9 @@ fn run(
             broadcast
         }
     };
+    for (name, bytes) in pictures {
+        broadcast.set_picture(&name, &bytes).context("--pictures")?;
+    }
     for destination in destinations {
         broadcast.add_output(destination)?;
     }
@@ -347,6 +351,26 @@ impl PictureArgs {
             reduced_motion: self.reduced_motion,
             redraw_all: self.redraw_all,
         })
+    }
+}
+
+impl PictureArgs {
+    /// Names and bytes of the files in the folder of pictures.
+    pub fn pictures(&self) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+        let Some(dir) = &self.pictures else { return Ok(Vec::new()) };
+        let what = || usage(format!("--pictures {}", dir.display()));
+        let mut pictures = Vec::new();
+        for entry in std::fs::read_dir(dir).with_context(what)? {
+            let path = entry.with_context(what)?.path();
+            let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+            if let Some(name) = path.file_stem().and_then(|n| n.to_str())
+                && matches!(kind.as_str(), "png" | "jpg" | "jpeg" | "webp")
+            {
+                let bytes = std::fs::read(&path).with_context(|| usage(format!("--pictures {}", path.display())))?;
+                pictures.push((name.to_owned(), bytes));
+            }
+        }
+        Ok(pictures)
     }
 }
 

@@ -2,6 +2,8 @@ use super::{Clock, Director, OutputId, Picture, StreamStatus, Transmitter};
 use crate::encode::{FrameClock, TICKS};
 use crate::output::Destination;
 use crate::overlay::{Badge, OnAir};
+use crate::raster::{PictureError, Pixels};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,7 @@ pub struct Broadcast {
     messages: Option<SyncSender<Message>>,
     status: Arc<Mutex<StreamStatus>>,
     on_air: Arc<Mutex<OnAir>>,
+    pictures: Arc<Mutex<NewPictures>>,
     ended: Arc<AtomicBool>,
     next_output: AtomicU32,
     deadline: Arc<Mutex<Duration>>,
@@ -61,6 +64,7 @@ impl Broadcast {
         let ended = Arc::<AtomicBool>::default();
         let status = Arc::<Mutex<StreamStatus>>::default();
         let on_air = Arc::new(Mutex::new(on_air));
+        let pictures = Arc::<Mutex<NewPictures>>::default();
         let deadline = Arc::new(Mutex::new(STOP_DEADLINE));
         // One picture may wait while one is encoded.
         let (messages, inbox) = sync_channel(1);
@@ -77,6 +81,7 @@ impl Broadcast {
                 ended: ended.clone(),
                 status: status.clone(),
                 on_air: on_air.clone(),
+                pictures: pictures.clone(),
                 clock,
             };
             let messages = messages.clone();
@@ -91,6 +96,7 @@ impl Broadcast {
             messages: Some(messages),
             status,
             on_air,
+            pictures,
             ended,
             next_output: AtomicU32::new(1),
             deadline,
@@ -122,6 +128,18 @@ impl Broadcast {
     /// Changes what is drawn beside the match.
     pub fn set_on_air(&self, change: impl FnOnce(&mut OnAir)) {
         change(&mut lock(&self.on_air));
+    }
+
+    /// Gives the stream a PNG, JPEG or WebP picture under the name by which the match refers to it: an avatar, card art, a
+    /// picture zone. It may come before or after the state that names it, and replaces one of that name unless the view is
+    /// held back ([`Director::set_picture`]). Decoded here, on the caller's thread.
+    ///
+    /// # Errors
+    /// Over 2 MiB, over 4096 px a side, over 64 MiB decoded, or not such a picture.
+    pub fn set_picture(&self, name: &str, bytes: &[u8]) -> Result<(), PictureError> {
+        let pixels = crate::raster::decode(name, bytes)?;
+        lock(&self.pictures).push(name, pixels);
+        Ok(())
     }
 
     /// The match's record has been played to its end.
@@ -168,7 +186,29 @@ struct Shared {
     ended: Arc<AtomicBool>,
     status: Arc<Mutex<StreamStatus>>,
     on_air: Arc<Mutex<OnAir>>,
+    pictures: Arc<Mutex<NewPictures>>,
     clock: Arc<dyn Clock>,
+}
+
+/// Decoded pictures on their way to the draw thread.
+#[derive(Default)]
+struct NewPictures(VecDeque<(String, Pixels)>);
+
+/// Bytes of pixels that may wait; beyond it the oldest are dropped, as the bank itself would.
+const WAITING_PICTURES: usize = 128 << 20;
+
+impl NewPictures {
+    fn push(&mut self, name: &str, pixels: Pixels) {
+        self.0.retain(|(n, _)| n != name);
+        self.0.push_back((name.to_owned(), pixels));
+        let mut bytes: usize = self.0.iter().map(|(_, p)| p.rgba.len()).sum();
+        while bytes > WAITING_PICTURES
+            && let Some((name, gone)) = self.0.pop_front()
+        {
+            tracing::warn!(name, "pictures come faster than they are drawn, one is left out");
+            bytes -= gone.rgba.len();
+        }
+    }
 }
 
 fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, messages: &SyncSender<Message>) {
@@ -176,6 +216,11 @@ fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, me
     while !shared.stop.load(Ordering::Relaxed) {
         shared.clock.wait_until(frames.next_due());
         let Some(due) = frames.poll(shared.clock.now()) else { continue };
+        for (name, pixels) in std::mem::take(&mut lock(&shared.pictures).0) {
+            if !director.set_picture(&name, pixels) {
+                tracing::warn!(name, "the view is held back: a new picture needs a new name, the old one stays");
+            }
+        }
         let mut on_air = lock(&shared.on_air).clone();
         if on_air.badge == Badge::Live && !lock(&shared.status).is_live() {
             on_air.badge = Badge::Off;
@@ -253,7 +298,7 @@ fn encode_loop(
 /// Means over the last [`WINDOW`].
 #[derive(Default)]
 struct Meter {
-    samples: std::collections::VecDeque<(Duration, usize, Duration, Duration)>,
+    samples: VecDeque<(Duration, usize, Duration, Duration)>,
 }
 
 impl Meter {

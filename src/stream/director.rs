@@ -2,7 +2,7 @@ use super::Source;
 use crate::draw::{Damage, DrawList, Frame, Nv12, Size};
 use crate::game::{Delayed, MatchState, View};
 use crate::overlay::{Composer, MediaMs, OnAir, Presentation};
-use crate::raster::Raster;
+use crate::raster::{Pixels, Raster};
 use crate::render::{RenderError, Renderer};
 use std::sync::Arc;
 
@@ -66,6 +66,17 @@ impl Director {
     /// saves; the pictures are the same.
     pub fn redraw_all(&mut self, on: bool) {
         self.redraw_all = on;
+    }
+
+    /// Keeps the pixels of an avatar, card art or a picture zone under the name by which the match refers to them, from the
+    /// next frame on, replacing what was there. False: the view is held back and the name is taken. A new picture would
+    /// show before its time, so it needs a name of its own.
+    pub fn set_picture(&mut self, name: &str, pixels: Pixels) -> bool {
+        if self.delayed.delay_ms() > 0 && self.raster.pictures.picture(name).is_some() {
+            return false;
+        }
+        self.raster.pictures.insert_pixels(name, pixels);
+        true
     }
 
     /// The picture at media time `t`. Always one: if it cannot be drawn, it is the last one again.

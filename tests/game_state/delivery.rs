@@ -178,7 +178,7 @@ fn gentle_run() -> impl Strategy<Value = (Vec<Op>, Vec<Fate>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn rough_delivery_shows_only_states_of_the_clean_run_and_ends_on_its_last((ops, fates) in rough_run()) {
