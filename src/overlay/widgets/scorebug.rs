@@ -46,7 +46,10 @@ pub fn base(p: &mut Painter, players: &[Player]) {
         p.avatar(avatar, player.seat, player.avatar.as_ref(), &player.name, 0.0);
         p.fill(Rect::new(if right { 1722.0 } else { 192.0 }, Y, 6.0, H), seat.fill);
         let align = if right { Align::Right } else { Align::Left };
-        p.fitted(words(player, right, 6.0, 51.0), &player.name, &[style.name, style.names], c.hi, align, &player.lang);
+        // Without a model line the name has the middle.
+        let alone = player.agent.is_empty() && player.author.is_empty();
+        let (y, h) = if alone { (0.0, H) } else { (6.0, 51.0) };
+        p.fitted(words(player, right, y, h), &player.name, &[style.name, style.names], c.hi, align, &player.lang);
         model_line(p, words(player, right, 54.0, 36.0), player, align);
     }
     p.poly(&[[864.0, Y], [1056.0, Y], [1074.0, Y + H], [846.0, Y + H]], c.hi);
