@@ -6,7 +6,7 @@ use crate::draw::Size;
 use crate::encode::TICKS;
 use crate::output::State;
 use crate::output::file::FileOutput;
-use crate::overlay::{Badge, OnAir};
+use crate::overlay::OnAir;
 use crate::stream::{Director, Replay, ReplayOptions, Transmitter};
 use crate::studio::Studio;
 use anyhow::{Context, bail};
@@ -39,7 +39,8 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
     };
     let studio = Studio::open(args.picture.adapter.clone().into())?;
     let replay = Replay::new(record, options);
-    let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
+    // Nobody receives a file: no LIVE badge.
+    let on_air = OnAir::default();
     match kind.as_str() {
         "png" => {
             let size = studio.size(&settings);
