@@ -298,6 +298,28 @@ fn a_rendered_film_has_every_frame_and_a_rendered_picture_is_the_same_twice() {
 }
 
 #[test]
+fn a_disk_that_fills_with_the_last_bytes_of_a_film_ends_with_code_1() {
+    let dir = TempDir::new("full");
+    let (whole, cut) = (dir.path().join("whole.mp4"), dir.path().join("cut.mp4"));
+    let path = file("tests/records/battlesnake/headon_draw.output.jsonl");
+    let render = |movie: &Path| {
+        let args = ["render", text(&path), "-o", text(movie), "--speed", "100", "--size", "720p"];
+        args.map(str::to_owned)
+    };
+    let mut program = Program::start(agentcast().args(render(&whole)));
+    assert_eq!(program.end(PATIENCE).code(), Some(0), "{}", program.said());
+    // The last fragment or the index no longer fits.
+    let blocks = (std::fs::metadata(&whole).unwrap().len() - 1) / 1024;
+    let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &limited, env!("CARGO_BIN_EXE_agentcast")]).args(render(&cut));
+    let mut program = Program::start(&mut bash);
+    assert_eq!(program.end(PATIENCE).code(), Some(1), "{}", program.said());
+    assert!(program.said().contains("the file may not grow any further"), "{}", program.said());
+    assert_plays(&cut);
+}
+
+#[test]
 fn check_says_line_by_line_what_works() {
     let receiver = Receiver::start(Behaviour::default());
     let (code, said) = run(&["check", "--rtmp", &without_key(&receiver.url("x"))]);

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// The closing scene's length in a rendered file, ms.
 const OVER_MS: i64 = 5_000;
 
+/// The recording's end takes at most this long.
+const STOP: Duration = Duration::from_secs(30);
+
 pub fn render(args: Render) -> anyhow::Result<ExitCode> {
     let kind = args.output.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     let kind = kind
@@ -75,10 +78,9 @@ pub fn render(args: Render) -> anyhow::Result<ExitCode> {
                 }
                 bar.inc(1);
             }
-            let status = transmitter.statuses().remove(0);
-            transmitter.stop(Duration::from_secs(30));
+            let ended = transmitter.stop(STOP);
             bar.finish_and_clear();
-            if status.state == State::NeedsAttention {
+            if let Some(status) = ended.into_iter().find(|status| status.state == State::NeedsAttention) {
                 bail!("{}: {}", args.output.display(), status.last_error.unwrap_or_default());
             }
             let (seconds, took) = (total as f64 / fps as f64, began.elapsed().as_secs_f64());

@@ -174,15 +174,18 @@ fn run(
         broadcast.add_output(destination)?;
     }
     let end = runtime.block_on(watch(&broadcast, server.as_ref(), &shown, &input, linger, &mut signals));
-    let status = broadcast.status();
-    broadcast.stop(STOP);
+    let status = broadcast.stop(STOP);
     if let Some(server) = server {
         runtime.block_on(server.shutdown());
     }
     say!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
     for o in &status.outputs {
         let megabytes = o.bytes as f64 / 1e6;
-        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects", o.name, o.dropped, o.reconnects);
+        let end = match &o.last_error {
+            Some(words) if o.state == State::NeedsAttention => format!("; {words}"),
+            _ => String::new(),
+        };
+        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects{end}", o.name, o.dropped, o.reconnects);
     }
     end?;
     let gave_up = |outputs: &[Status]| outputs.iter().any(|o| o.state == State::NeedsAttention);

@@ -1,6 +1,6 @@
 use super::{Clock, Director, OutputId, Picture, StreamStatus, Transmitter};
 use crate::encode::{FrameClock, TICKS};
-use crate::output::Destination;
+use crate::output::{Destination, Status};
 use crate::overlay::{Badge, OnAir};
 use crate::raster::{PictureError, Pixels};
 use std::collections::VecDeque;
@@ -152,10 +152,12 @@ impl Broadcast {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads.
-    pub fn stop(mut self, deadline: Duration) {
+    /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads. Returns the last status,
+    /// with how each destination ended.
+    pub fn stop(mut self, deadline: Duration) -> StreamStatus {
         *lock(&self.deadline) = deadline;
         self.shut_down();
+        self.status()
     }
 
     fn shut_down(&mut self) {
@@ -253,7 +255,7 @@ fn encode_loop(
 ) {
     let mut meter = Meter::default();
     // Destinations that are being ended: their threads are joined before the stream's end.
-    let mut ending: Vec<JoinHandle<()>> = Vec::new();
+    let mut ending: Vec<JoinHandle<Status>> = Vec::new();
     for message in inbox {
         match message {
             Message::Picture { picture, pts, drawn, skipped } => {
@@ -287,7 +289,9 @@ fn encode_loop(
             }
         }
     }
-    transmitter.stop(*lock(deadline));
+    let deadline = *lock(deadline);
+    let outputs = transmitter.stop(deadline);
+    lock(status).outputs = outputs;
     for thread in ending {
         if thread.join().is_err() {
             tracing::error!("a destination's end panicked");
