@@ -214,7 +214,7 @@ impl NewPictures {
 }
 
 fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, messages: &SyncSender<Message>) {
-    let mut trouble: Option<String> = None;
+    let mut trouble = None;
     while !shared.stop.load(Ordering::Relaxed) {
         shared.clock.wait_until(frames.next_due());
         let Some(due) = frames.poll(shared.clock.now()) else { continue };
@@ -268,7 +268,8 @@ fn encode_loop(
                 s.unchanged += u64::from(!picture.changed);
                 s.skipped = skipped;
                 (s.fps, s.kbps, s.draw, s.encode) = meter.means();
-                s.trouble = picture.trouble.or_else(|| transmitter.trouble().map(str::to_owned));
+                let drawing = picture.trouble.map(|error| error.to_string());
+                s.trouble = drawing.or_else(|| transmitter.trouble().map(str::to_owned));
                 s.outputs = transmitter.statuses();
             }
             Message::Add(id, output) => transmitter.add(id, output),
