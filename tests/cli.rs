@@ -155,6 +155,11 @@ fn a_wrong_argument_ends_with_code_2_and_is_named() {
         (&["play", chess, "--rtmp", &secret_url], "--rtmp: the address must begin with rtmp:// or rtmps://"),
         (&["play", chess, "--rtmp", "rtmp://127.0.0.1/app"], "--key-file FILE or AGENTCAST_STREAM_KEY"),
         (&["play", chess, "--record", "x.mp4", "--key-file", "k"], "--key-file"),
+        (&["play", "-", "--record", "x.mp4", "--speed", "1"], "--speed is for a record"),
+        (&["play", "-", "--record", "x.mp4", "--lead-in", "5"], "--lead-in is for a record"),
+        (&["play", "-", "--record", "x.mp4", "--loop"], "--loop is for a record"),
+        (&["play", "-", "--record", "x.mp4", "--format", "pgn"], "--format is for a record"),
+        (&["play", "-", "--record", "x.mp4", "--companion", "c.json"], "--companion is for a record"),
         (&["check", "--rtmp", &secret_url], "--rtmp: the address must begin with rtmp:// or rtmps://"),
         (&["render", chess, "-o", "x.gif"], "must end in .mp4 or .png"),
         (&["render", chess, "-o", "x.png", "--at=-1"], "--at"),
@@ -290,6 +295,28 @@ fn a_rendered_film_has_every_frame_and_a_rendered_picture_is_the_same_twice() {
     let [a, b] = pictures.map(|path| image::open(path).unwrap().to_rgb8());
     assert_eq!(a.dimensions(), (1280, 720));
     assert!(a == b, "two renders of one moment differ");
+}
+
+#[test]
+fn a_disk_that_fills_with_the_last_bytes_of_a_film_ends_with_code_1() {
+    let dir = TempDir::new("full");
+    let (whole, cut) = (dir.path().join("whole.mp4"), dir.path().join("cut.mp4"));
+    let path = file("tests/records/battlesnake/headon_draw.output.jsonl");
+    let render = |movie: &Path| {
+        let args = ["render", text(&path), "-o", text(movie), "--speed", "100", "--size", "720p"];
+        args.map(str::to_owned)
+    };
+    let mut program = Program::start(agentcast().args(render(&whole)));
+    assert_eq!(program.end(PATIENCE).code(), Some(0), "{}", program.said());
+    // The last fragment or the index no longer fits.
+    let blocks = (std::fs::metadata(&whole).unwrap().len() - 1) / 1024;
+    let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &limited, env!("CARGO_BIN_EXE_agentcast")]).args(render(&cut));
+    let mut program = Program::start(&mut bash);
+    assert_eq!(program.end(PATIENCE).code(), Some(1), "{}", program.said());
+    assert!(program.said().contains("the file may not grow any further"), "{}", program.said());
+    assert_plays(&cut);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use agentcast::output::mux::Fragmenter;
 use agentcast::output::preview::{Preview, PreviewSubscription, Segment};
 use agentcast::output::{Destination, State};
 use encode_support::*;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -206,7 +207,29 @@ fn full_disk_ends_the_recording_in_plain_words() {
     // Sending goes on as if nothing had happened, and nothing piles up.
     send(&mut output, &info, &all[90..]);
     assert_eq!(output.status().queue_ms, 0);
-    output.stop(LONG);
+    let end = output.stop(LONG);
+    assert_eq!(end.state, State::NeedsAttention, "the end does not hide it");
+    assert!(end.last_error.unwrap().contains("disk is full"));
+}
+
+#[test]
+fn a_last_write_that_fails_is_in_the_final_status() {
+    let folder = Folder::new("last-write");
+    let path = folder.file("pipe.mp4");
+    tool("mkfifo", &[path.to_str().unwrap()]);
+    let other_end = std::thread::spawn({
+        let path = path.clone();
+        move || File::open(path).unwrap()
+    });
+    let (info, all) = six_seconds();
+    // Less than a fragment: the rest is written at the end, to nobody.
+    let output = record(&path, true, &info, &all[..20]);
+    until("the init segment", || output.status().bytes > 0);
+    drop(other_end.join().unwrap());
+    assert_eq!(output.status().last_error, None);
+    let end = output.stop(LONG);
+    assert_eq!(end.state, State::NeedsAttention);
+    assert!(end.last_error.unwrap().contains("writing failed"));
 }
 
 #[test]

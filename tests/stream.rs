@@ -6,6 +6,7 @@ use agentcast::draw::{Damage, DrawList, Nv12, Shape, Size};
 use agentcast::encode::{FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
 use agentcast::game::adapters::{self, Record};
 use agentcast::game::{Body, Delayed, MatchState, View};
+use agentcast::output::State;
 use agentcast::output::file::FileOutput;
 use agentcast::output::key::RtmpTarget;
 use agentcast::output::rtmp::{RtmpOptions, RtmpOutput};
@@ -78,7 +79,8 @@ fn run(clock: Arc<PausedClock>, director: Director, transmitter: Transmitter, pi
         assert!(Instant::now() < limit, "only {} pictures came", video(&got).len());
         std::thread::yield_now();
     }
-    broadcast.stop(Duration::from_secs(1));
+    let end = broadcast.stop(Duration::from_secs(1));
+    assert_eq!(end.outputs.iter().map(|o| o.state).collect::<Vec<_>>(), [State::Stopped], "the last word of each");
     got
 }
 
@@ -360,7 +362,8 @@ fn a_real_broadcast_survives_the_loss_of_its_graphics_device() {
     assert!(then.frames - then.unchanged > back.frames - back.unchanged, "what is drawn moves again: {then:?}");
     assert!(then.outputs.iter().all(|o| o.reconnects == 0 && o.dropped == 0), "{:?}", then.outputs);
     assert!(broadcast.runs());
-    broadcast.stop(Duration::from_secs(5));
+    let end = broadcast.stop(Duration::from_secs(5));
+    assert!(end.outputs.iter().all(|o| o.state == State::Stopped), "{:?}", end.outputs);
 
     assert_eq!(flv::decode_errors(&movie), "");
     let recording = wait_until("nginx's recording", Duration::from_secs(20), || {

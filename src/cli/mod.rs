@@ -77,12 +77,12 @@ struct Play {
     picture: PictureArgs,
     #[command(flatten)]
     outputs: OutputArgs,
-    /// Times faster than it happened
-    #[arg(long, default_value_t = 1.0, value_parser = speed)]
-    speed: f64,
-    /// Countdown before the first move, seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=600))]
-    lead_in: u32,
+    /// Times faster than it happened. Default: 1
+    #[arg(long, value_parser = speed)]
+    speed: Option<f64>,
+    /// Countdown before the first move, seconds. Default: 5
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=600))]
+    lead_in: Option<u32>,
     /// Start over when the match is over, until stopped
     #[arg(long = "loop")]
     repeat: bool,

@@ -27,6 +27,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const OVER: Duration = Duration::from_secs(8);
 /// A clean end takes at most this long.
 const STOP: Duration = Duration::from_secs(4);
+/// Countdown of a record when nobody says otherwise.
+const LEAD_IN_MS: i64 = 5_000;
 /// Countdown of the demo.
 const DEMO_LEAD_IN_MS: i64 = 4_000;
 
@@ -55,17 +57,34 @@ pub fn play(args: Play) -> anyhow::Result<ExitCode> {
     }
     let name = args.file.file_stem().map_or("match".into(), |s| s.to_string_lossy().into_owned());
     let what = if args.file == Path::new("-") {
+        if let Some(flag) = args.flag_for_records() {
+            return Err(usage(format!("{flag} is for a record: events on standard input come as they happen")).into());
+        }
         Match::Live
     } else {
         let record = args.record.read(&args.file)?;
         let options = ReplayOptions {
-            speed: args.speed,
-            lead_in_ms: i64::from(args.lead_in) * 1000,
+            speed: args.speed.unwrap_or(1.0),
+            lead_in_ms: args.lead_in.map_or(LEAD_IN_MS, |seconds| i64::from(seconds) * 1000),
             repeat_after_ms: args.repeat.then_some(OVER.as_millis() as i64),
         };
         Match::Recorded(record, options)
     };
     run(what, &name, &args.picture, &args.outputs, args.preview_port)
+}
+
+impl Play {
+    /// An argument that was given and means nothing to live events.
+    fn flag_for_records(&self) -> Option<&'static str> {
+        let given = [
+            (self.speed.is_some(), "--speed"),
+            (self.lead_in.is_some(), "--lead-in"),
+            (self.repeat, "--loop"),
+            (self.record.format.is_some(), "--format"),
+            (self.record.companion.is_some(), "--companion"),
+        ];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
 }
 
 enum Match {
@@ -155,15 +174,18 @@ fn run(
         broadcast.add_output(destination)?;
     }
     let end = runtime.block_on(watch(&broadcast, server.as_ref(), &shown, &input, linger, &mut signals));
-    let status = broadcast.status();
-    broadcast.stop(STOP);
+    let status = broadcast.stop(STOP);
     if let Some(server) = server {
         runtime.block_on(server.shutdown());
     }
     say!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
     for o in &status.outputs {
         let megabytes = o.bytes as f64 / 1e6;
-        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects", o.name, o.dropped, o.reconnects);
+        let end = match &o.last_error {
+            Some(words) if o.state == State::NeedsAttention => format!("; {words}"),
+            _ => String::new(),
+        };
+        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects{end}", o.name, o.dropped, o.reconnects);
     }
     end?;
     let gave_up = |outputs: &[Status]| outputs.iter().any(|o| o.state == State::NeedsAttention);

@@ -54,6 +54,15 @@ struct Life {
     rate: Rate,
 }
 
+impl Life {
+    /// The end; of one that had given up nothing changes.
+    fn stopped(&mut self) {
+        if self.state != State::NeedsAttention {
+            self.state = State::Stopped;
+        }
+    }
+}
+
 impl Shared {
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,10 +97,16 @@ impl FileOutput {
         match self.worker.end(&self.shared.name, deadline) {
             None => return,
             // A write that hangs in the kernel cannot be interrupted. What is on disk plays.
-            Some(Ended::Late) => self.shared.queue.refuse(),
-            Some(Ended::InTime) => {}
+            Some(Ended::Late) => {
+                self.shared.queue.refuse();
+                let mut life = self.shared.life();
+                life.state = State::NeedsAttention;
+                let words = || format!("the disk did not take the last seconds within {deadline:?}; they may be lost");
+                life.last_error.get_or_insert_with(words);
+            }
+            // A recording that failed, even in its last write, stays so.
+            Some(Ended::InTime) => self.shared.life().stopped(),
         }
-        self.shared.life().state = State::Stopped;
     }
 }
 
@@ -126,8 +141,9 @@ impl Destination for FileOutput {
         }
     }
 
-    fn stop(mut self: Box<Self>, deadline: Duration) {
+    fn stop(mut self: Box<Self>, deadline: Duration) -> Status {
         self.shut_down(deadline);
+        self.status()
     }
 }
 
@@ -185,7 +201,7 @@ struct Recording {
 impl Recorder {
     fn run(mut self) {
         match self.record() {
-            Ok(()) => self.shared.life().state = State::Stopped,
+            Ok(()) => self.shared.life().stopped(),
             Err(error) => {
                 self.shared.queue.refuse();
                 tracing::error!(destination = self.shared.name, "{error}");

@@ -34,7 +34,9 @@ pub trait Destination: Send {
     fn send(&mut self, packet: EncodedPacket);
     fn status(&self) -> Status;
     /// Finishes what is queued, writes a clean end and joins the thread, all within `deadline`; then gives up the rest.
-    fn stop(self: Box<Self>, deadline: Duration);
+    /// Returns how it ended: [`State::Stopped`], or [`State::NeedsAttention`] when it had given up before or its end was
+    /// lost (a disk that fills in the last second).
+    fn stop(self: Box<Self>, deadline: Duration) -> Status;
 }
 
 /// Where a destination is in its life.

@@ -184,8 +184,9 @@ impl Destination for PreviewDestination {
         }
     }
 
-    fn stop(mut self: Box<Self>, _deadline: Duration) {
+    fn stop(mut self: Box<Self>, _deadline: Duration) -> Status {
         self.close();
+        Status { state: State::Stopped, ..self.status() }
     }
 }
 

@@ -131,7 +131,7 @@ impl RtmpOutput {
         self.shared.queue.close();
         // Only the system's resolver can hold the thread longer.
         self.worker.end(&self.shared.name, deadline);
-        self.shared.life().state = State::Stopped;
+        self.shared.life().stopped();
     }
 }
 
@@ -182,8 +182,19 @@ impl Destination for RtmpOutput {
         }
     }
 
-    fn stop(mut self: Box<Self>, deadline: Duration) {
+    fn stop(mut self: Box<Self>, deadline: Duration) -> Status {
         self.shut_down(deadline);
+        self.status()
+    }
+}
+
+impl Life {
+    /// The end; of one that had given up nothing changes.
+    fn stopped(&mut self) {
+        self.retry_at = None;
+        if self.state != State::NeedsAttention {
+            self.state = State::Stopped;
+        }
     }
 }
 
@@ -240,7 +251,7 @@ impl Publisher {
                 }
             }
         }
-        self.shared.life().state = State::Stopped;
+        self.shared.life().stopped();
     }
 
     fn connect_and_publish(&mut self) -> Result<Ended, Failure> {

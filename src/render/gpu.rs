@@ -3,12 +3,15 @@ use super::passes::Passes;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// A frame that takes longer than this is taken for a hung device.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between attempts to get a lost device back.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+/// How long the end waits for a device that is just being opened.
+const REBUILD_END: Duration = Duration::from_secs(5);
 
 /// Which graphics adapter to draw on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,15 +45,25 @@ pub enum AdapterKind {
     Cpu,
 }
 
-/// The graphics device that all streams share. Survives the loss of the device below it: renderers notice and rebuild.
+/// The graphics device that all streams share. Survives the loss of the device below it: the first renderer that notices
+/// has it rebuilt on a thread of its own, and nobody waits for that.
 pub struct Gpu {
     choice: AdapterChoice,
-    slot: Mutex<Slot>,
+    slot: Arc<Mutex<Slot>>,
 }
 
 struct Slot {
     device: Arc<Device>,
-    retry_at: Option<Instant>,
+    rebuild: Option<Rebuild>,
+    /// What the last attempt to get a lost device back came to.
+    failed: Option<(Instant, String)>,
+}
+
+/// The thread that opens the next device and puts it into the slot.
+struct Rebuild {
+    thread: JoinHandle<()>,
+    /// Closed by the thread when it ends.
+    ended: mpsc::Receiver<()>,
 }
 
 /// One life of the device: gone for good once lost.
@@ -105,7 +118,7 @@ impl Gpu {
     /// [`RenderError::NoAdapter`] says what was looked for and what was found.
     pub fn open(choice: AdapterChoice) -> Result<Arc<Gpu>, RenderError> {
         let device = Arc::new(Device::open(&choice, 0)?);
-        Ok(Arc::new(Gpu { choice, slot: Mutex::new(Slot { device, retry_at: None }) }))
+        Ok(Arc::new(Gpu { choice, slot: Arc::new(Mutex::new(Slot { device, rebuild: None, failed: None })) }))
     }
 
     /// The adapter in use.
@@ -124,31 +137,80 @@ impl Gpu {
         device.lose("simulated");
     }
 
-    /// The living device; rebuilds it when the last one was lost.
+    /// The living device. When it was lost, has the next one opened and never waits for that.
+    ///
+    /// # Errors
+    /// [`RenderError::DeviceLost`] until the next one is there.
     pub(super) fn device(&self) -> Result<Arc<Device>, RenderError> {
         let mut slot = self.slot();
-        let Some(reason) = slot.device.lost() else { return Ok(slot.device.clone()) };
-        let reason = reason.to_owned();
-        if slot.retry_at.is_some_and(|at| Instant::now() < at) {
-            return Err(RenderError::DeviceLost(reason));
-        }
-        let generation = slot.device.generation + 1;
-        match Device::open(&self.choice, generation) {
-            Ok(device) => {
-                tracing::warn!(generation, reason, "graphics device rebuilt");
-                *slot = Slot { device: Arc::new(device), retry_at: None };
-                Ok(slot.device.clone())
+        let Some(reason) = slot.device.lost().map(str::to_owned) else { return Ok(slot.device.clone()) };
+        if let Some(rebuild) = slot.rebuild.take() {
+            if !rebuild.thread.is_finished() {
+                slot.rebuild = Some(rebuild);
+                return Err(RenderError::DeviceLost(reason));
             }
-            Err(e) => {
-                slot.retry_at = Some(Instant::now() + REBUILD_PAUSE);
-                Err(RenderError::DeviceLost(format!("{reason}; not back yet: {e}")))
+            if rebuild.thread.join().is_err() {
+                slot.failed = Some((Instant::now(), "the driver panicked".to_owned()));
             }
         }
+        let due = slot.failed.as_ref().is_none_or(|(at, _)| at.elapsed() >= REBUILD_PAUSE);
+        if due {
+            match self.rebuild(slot.device.generation + 1, &reason) {
+                Ok(rebuild) => slot.rebuild = Some(rebuild),
+                Err(e) => slot.failed = Some((Instant::now(), format!("no thread: {e}"))),
+            }
+        }
+        Err(RenderError::DeviceLost(match &slot.failed {
+            Some((_, e)) => format!("{reason}; not back yet: {e}"),
+            None => reason,
+        }))
+    }
+
+    /// Starts the thread that opens the next device.
+    fn rebuild(&self, generation: u64, reason: &str) -> std::io::Result<Rebuild> {
+        let (alive, ended) = mpsc::channel::<()>();
+        let (choice, slot, reason) = (self.choice.clone(), self.slot.clone(), reason.to_owned());
+        let work = move || {
+            let _alive = alive;
+            let opened = Device::open(&choice, generation);
+            let mut slot = lock(&slot);
+            match opened {
+                Ok(device) => {
+                    tracing::warn!(generation, reason, "graphics device rebuilt");
+                    let gone = std::mem::replace(&mut slot.device, Arc::new(device));
+                    slot.failed = None;
+                    drop(slot);
+                    // wgpu waits for a hung device here: better on this thread than on one that draws.
+                    drop(gone);
+                }
+                Err(e) => slot.failed = Some((Instant::now(), e.to_string())),
+            }
+        };
+        Ok(Rebuild { thread: Builder::new().name("gpu rebuild".into()).spawn(work)?, ended })
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slot)
     }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        let rebuild = self.slot().rebuild.take();
+        if let Some(Rebuild { thread, ended }) = rebuild {
+            // The thread sends nothing: this returns when it ends.
+            if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(REBUILD_END) {
+                // It owns all it uses, and frees it when the driver lets it go.
+                tracing::warn!("the graphics driver hangs in opening a device, left behind");
+            } else if thread.join().is_err() {
+                tracing::error!("opening a graphics device panicked");
+            }
+        }
+    }
+}
+
+fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Device {
@@ -358,14 +420,33 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn device_lost_is_rebuilt_as_the_next_generation() {
+    fn device_lost_is_rebuilt_as_the_next_generation_while_nobody_waits() {
         let gpu = Gpu::open(AdapterChoice::Auto).expect("an adapter");
         let before = gpu.device().expect("alive");
         assert!(before.lost().is_none());
         gpu.simulate_loss();
         assert!(matches!(before.checked("work", || ()), Err(RenderError::DeviceLost(_))));
-        let after = gpu.device().expect("rebuilt");
+        assert!(matches!(gpu.device(), Err(RenderError::DeviceLost(_))), "whoever notices is not held up");
+        assert_eq!(gpu.slot().rebuild.as_ref().and_then(|r| r.thread.thread().name()), Some("gpu rebuild"));
+        let limit = Instant::now() + Duration::from_secs(60);
+        let after = loop {
+            match gpu.device() {
+                Ok(device) => break device,
+                Err(e) => assert!(Instant::now() < limit, "{e}"),
+            }
+            std::thread::yield_now();
+        };
         assert_eq!(gpu.generation(), 1);
         assert!(after.lost().is_none());
+    }
+
+    #[test]
+    fn gpu_dropped_during_a_rebuild_ends_its_thread() {
+        let gpu = Gpu::open(AdapterChoice::Auto).expect("an adapter");
+        gpu.simulate_loss();
+        assert!(gpu.device().is_err());
+        let slot = Arc::downgrade(&gpu.slot);
+        drop(gpu);
+        assert!(slot.upgrade().is_none(), "the thread is gone");
     }
 }

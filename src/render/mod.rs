@@ -14,8 +14,9 @@
 //! # Losing the device
 //!
 //! All streams share one [`Gpu`]. A lost device, an exhausted memory or a frame that does not end fails the frame with
-//! [`RenderError::DeviceLost`]; the next one rebuilds the device (the first renderer that asks), its own textures and
-//! caches, and draws the whole picture.
+//! [`RenderError::DeviceLost`], and so does every frame until the next device is there: it is opened on a thread of its
+//! own, at the request of the first renderer that notices. Then each renderer rebuilds its textures and caches and draws
+//! the whole picture.
 
 mod atlas;
 mod canvas;
@@ -60,7 +61,7 @@ pub trait Renderer: Send {
 }
 
 /// Why a picture could not be drawn.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     #[error("no usable graphics adapter: {0}. Install mesa-vulkan-drivers for rendering on the CPU")]
     NoAdapter(String),

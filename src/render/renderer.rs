@@ -33,12 +33,16 @@ struct InFlight {
 }
 
 impl GpuRenderer {
-    /// A renderer for pictures of `size`.
+    /// A renderer for pictures of `size`. While a lost device is being rebuilt it begins without one.
     ///
     /// # Errors
     /// [`RenderError::Device`] when a side is odd, zero or larger than the device allows.
     pub fn new(gpu: Arc<Gpu>, size: Size) -> Result<GpuRenderer, RenderError> {
-        let canvas = Some(Canvas::new(gpu.device()?, size, IMAGE_BUDGET)?);
+        let canvas = match gpu.device().and_then(|device| Canvas::new(device, size, IMAGE_BUDGET)) {
+            Ok(canvas) => Some(canvas),
+            Err(RenderError::DeviceLost(_)) => None,
+            Err(e) => return Err(e),
+        };
         Ok(GpuRenderer { gpu, size, frames: Frames::new(size), canvas, drawn: None, flight: None })
     }
 

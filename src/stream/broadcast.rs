@@ -1,6 +1,6 @@
 use super::{Clock, Director, OutputId, Picture, StreamStatus, Transmitter};
 use crate::encode::{FrameClock, TICKS};
-use crate::output::Destination;
+use crate::output::{Destination, Status};
 use crate::overlay::{Badge, OnAir};
 use crate::raster::{PictureError, Pixels};
 use std::collections::VecDeque;
@@ -152,10 +152,12 @@ impl Broadcast {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads.
-    pub fn stop(mut self, deadline: Duration) {
+    /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads. Returns the last status,
+    /// with how each destination ended.
+    pub fn stop(mut self, deadline: Duration) -> StreamStatus {
         *lock(&self.deadline) = deadline;
         self.shut_down();
+        self.status()
     }
 
     fn shut_down(&mut self) {
@@ -212,7 +214,7 @@ impl NewPictures {
 }
 
 fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, messages: &SyncSender<Message>) {
-    let mut trouble: Option<String> = None;
+    let mut trouble = None;
     while !shared.stop.load(Ordering::Relaxed) {
         shared.clock.wait_until(frames.next_due());
         let Some(due) = frames.poll(shared.clock.now()) else { continue };
@@ -253,7 +255,7 @@ fn encode_loop(
 ) {
     let mut meter = Meter::default();
     // Destinations that are being ended: their threads are joined before the stream's end.
-    let mut ending: Vec<JoinHandle<()>> = Vec::new();
+    let mut ending: Vec<JoinHandle<Status>> = Vec::new();
     for message in inbox {
         match message {
             Message::Picture { picture, pts, drawn, skipped } => {
@@ -266,7 +268,8 @@ fn encode_loop(
                 s.unchanged += u64::from(!picture.changed);
                 s.skipped = skipped;
                 (s.fps, s.kbps, s.draw, s.encode) = meter.means();
-                s.trouble = picture.trouble.or_else(|| transmitter.trouble().map(str::to_owned));
+                let drawing = picture.trouble.map(|error| error.to_string());
+                s.trouble = drawing.or_else(|| transmitter.trouble().map(str::to_owned));
                 s.outputs = transmitter.statuses();
             }
             Message::Add(id, output) => transmitter.add(id, output),
@@ -287,7 +290,9 @@ fn encode_loop(
             }
         }
     }
-    transmitter.stop(*lock(deadline));
+    let deadline = *lock(deadline);
+    let outputs = transmitter.stop(deadline);
+    lock(status).outputs = outputs;
     for thread in ending {
         if thread.join().is_err() {
             tracing::error!("a destination's end panicked");

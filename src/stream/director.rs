@@ -32,7 +32,7 @@ pub struct Picture {
     /// What was drawn anew.
     pub damage: Damage,
     /// Why the picture had to be the one before.
-    pub trouble: Option<String>,
+    pub trouble: Option<RenderError>,
 }
 
 impl Director {
@@ -91,12 +91,9 @@ impl Director {
                 let changed = rendered.damage != Damage::None;
                 Picture { frame: rendered.frame, changed, damage: rendered.damage, trouble: None }
             }
-            Err(error @ (RenderError::DeviceLost(_) | RenderError::Device(_) | RenderError::NoAdapter(_))) => Picture {
-                frame: self.last.clone(),
-                changed: false,
-                damage: Damage::None,
-                trouble: Some(error.to_string()),
-            },
+            Err(error) => {
+                Picture { frame: self.last.clone(), changed: false, damage: Damage::None, trouble: Some(error) }
+            }
         }
     }
 

@@ -2,7 +2,7 @@ use super::Picture;
 use crate::encode::{
     AudioClock, AudioEncoder, EncodeError, EncodedPacket, StreamInfo, Track, VideoEncoder, VideoSettings,
 };
-use crate::output::{Destination, Status};
+use crate::output::{Destination, State, Status};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,13 +104,24 @@ impl Transmitter {
         self.outputs.iter().map(|(_, o)| o.status()).collect()
     }
 
-    /// Stops every destination at the same time, within `deadline`.
-    pub fn stop(self, deadline: Duration) {
+    /// Stops every destination at the same time, within `deadline`. Returns how each ended, in the order of
+    /// [`Self::statuses`].
+    pub fn stop(self, deadline: Duration) -> Vec<Status> {
         std::thread::scope(|scope| {
-            for (_, output) in self.outputs {
-                scope.spawn(move || output.stop(deadline));
-            }
-        });
+            let end = |(_, output): (OutputId, Box<dyn Destination>)| {
+                let before = output.status();
+                (before, scope.spawn(move || output.stop(deadline)))
+            };
+            let ending: Vec<_> = self.outputs.into_iter().map(end).collect();
+            let ended = ending.into_iter().map(|(before, thread)| {
+                thread.join().unwrap_or_else(|_| {
+                    tracing::error!(destination = before.name, "a destination's end panicked");
+                    let last_error = Some("its end failed by a fault of the program".to_owned());
+                    Status { state: State::NeedsAttention, last_error, ..before }
+                })
+            });
+            ended.collect()
+        })
     }
 
     fn send(&mut self, packet: EncodedPacket) {

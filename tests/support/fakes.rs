@@ -145,7 +145,8 @@ impl Destination for Sink {
         Status { name: "sink".into(), state: self.state, ..Status::default() }
     }
 
-    fn stop(self: Box<Self>, _: Duration) {
+    fn stop(self: Box<Self>, _: Duration) -> Status {
         self.got.lock().unwrap().stopped = true;
+        Status { state: State::Stopped, ..self.status() }
     }
 }

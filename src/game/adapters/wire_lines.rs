@@ -4,12 +4,17 @@ use super::{Format, Record, RecordError, Timed, malformed};
 use crate::game::limits::TIME_MS;
 use crate::game::wire::Event;
 
-/// Reads the events as they are: ids, numbers and visibility stay. Their `ts` says when they happen; a clock that
-/// falls behind stands still.
+/// Longest pause between two events of a record, ms: five minutes. Beyond it the server's clock was changed, or nobody
+/// would watch the wait; a `ts` that jumps from 0 to Unix time would be decades of video.
+const PAUSE_MS: i64 = 5 * 60 * 1000;
+
+/// Reads the events as they are: ids, numbers, visibility and `ts` stay. Their `ts` says when they happen: a pause lasts
+/// [`PAUSE_MS`] at most, a clock that falls behind stands still until it has caught up, and one that falls further
+/// behind than that was set back and goes on from there.
 pub(super) fn read(text: &str) -> Result<Record, RecordError> {
     let mut events: Vec<Timed> = Vec::new();
     let mut truncated = None;
-    let mut start = None;
+    let (mut at, mut clock) = (0_i64, None);
     for (index, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match Event::from_json(line.trim()) {
             Ok(event) => {
@@ -17,8 +22,11 @@ pub(super) fn read(text: &str) -> Result<Record, RecordError> {
                     let problem = format!("ts: {} ms is not within -{TIME_MS} to {TIME_MS}", event.ts);
                     return Err(malformed(format!("line {}", index + 1), problem));
                 }
-                let start = *start.get_or_insert(event.ts);
-                let at = event.ts.saturating_sub(start).max(events.last().map_or(0, |last| last.at));
+                let passed = event.ts.saturating_sub(*clock.get_or_insert(event.ts));
+                if !(-PAUSE_MS..=0).contains(&passed) {
+                    at = at.saturating_add(passed.clamp(0, PAUSE_MS));
+                    clock = Some(event.ts);
+                }
                 events.push(Timed { at, event });
             }
             // Only the last line has no line end.
@@ -52,6 +60,34 @@ mod tests {
         let record = read(&format!("{STARTED}\n\n{MARKER}\n")).unwrap();
         assert_eq!(record.events.iter().map(|e| e.at).collect::<Vec<_>>(), [0, 1_200]);
         assert_eq!(record.truncated, None);
+    }
+
+    fn times(ts: &[i64]) -> Vec<i64> {
+        let lines: Vec<String> = ts
+            .iter()
+            .zip(1..)
+            .map(|(ts, seq)| {
+                let line = if seq == 1 { STARTED.replace("5000", "TS") } else { MARKER.replace("6200", "TS") };
+                line.replace("TS", &ts.to_string()).replace("\"seq\":2", &format!("\"seq\":{seq}"))
+            })
+            .collect();
+        let record = read(&(lines.join("\n") + "\n")).unwrap();
+        assert_eq!(record.events.iter().map(|e| e.event.ts).collect::<Vec<_>>(), ts, "the events keep their own");
+        record.events.iter().map(|e| e.at).collect()
+    }
+
+    #[test]
+    fn wire_lines_whose_clock_jumps_pause_five_minutes_at_most() {
+        const UNIX: i64 = 1_790_000_000_000;
+        assert_eq!(times(&[0, UNIX, UNIX + 900]), [0, PAUSE_MS, PAUSE_MS + 900]);
+        assert_eq!(times(&[0, PAUSE_MS, 2 * PAUSE_MS + 1]), [0, PAUSE_MS, 2 * PAUSE_MS]);
+        assert_eq!(times(&[-TIME_MS, TIME_MS]), [0, PAUSE_MS]);
+    }
+
+    #[test]
+    fn wire_lines_whose_clock_falls_behind_stand_still_and_go_on() {
+        assert_eq!(times(&[0, 1_000, 400, 900, 1_500]), [0, 1_000, 1_000, 1_000, 1_500]);
+        assert_eq!(times(&[9_000_000, 9_001_000, 0, 700]), [0, 1_000, 1_000, 1_700], "set back by hours");
     }
 
     #[test]
