@@ -95,7 +95,7 @@ impl FileOutput {
     fn shut_down(&mut self, deadline: Duration) {
         self.shared.queue.close();
         match self.worker.end(&self.shared.name, deadline) {
-            None => return,
+            None => {}
             // A write that hangs in the kernel cannot be interrupted. What is on disk plays.
             Some(Ended::Late) => {
                 self.shared.queue.refuse();
