@@ -22,7 +22,7 @@ pub use theme::{Colors, SeatColors, Style, Theme, ThemeData, ThemeError};
 use crate::draw::{DrawList, Item, Size};
 use crate::game::Scene;
 use crate::raster::Raster;
-use painter::Painter;
+use painter::{Painter, right_to_left};
 use scenes::Page;
 use std::sync::Arc;
 
@@ -82,13 +82,14 @@ impl Composer {
     ) -> DrawList {
         let moment = Moment { show, t };
         let page = Page::new(moment, on_air, scene, raster);
+        let names = right_to_left(show.state().board.sides.values().map(|side| side.name.as_str()));
         if self.baked.as_ref().is_none_or(|b| b.page != page) {
-            let mut painter = Painter::new(&self.theme, self.layout, raster);
+            let mut painter = Painter::new(&self.theme, self.layout, raster, names.clone());
             page.base(&mut painter);
             let (items, marks) = painter.finish();
             self.baked = Some(Baked { page: page.clone(), items: Arc::new(items), marks });
         }
-        let mut painter = Painter::new(&self.theme, self.layout, raster);
+        let mut painter = Painter::new(&self.theme, self.layout, raster, names);
         page.live(&mut painter, moment, on_air);
         let (live, mut marks) = painter.finish();
         let mut base = Arc::default();

@@ -4,7 +4,7 @@ use super::layout::Layout;
 use super::theme::{SeatColors, Style, Theme, seat_letter};
 use crate::draw::{Color, GlyphRun, IRect, Image, Item, Path, Quad, Rect, Shape};
 use crate::game::PictureRef;
-use crate::raster::{Line, Paragraph, Raster, clean, clean_lines};
+use crate::raster::{Line, Paragraph, Raster, clean, clean_lines, isolate};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub struct Painter<'a> {
     clips: Vec<IRect>,
     opacity: f32,
     marks: Vec<Mark>,
+    /// Right-to-left names of sides, cleaned, the longest first.
+    names: Vec<String>,
 }
 
 /// The name of a widget's place and where it is, output px.
@@ -42,7 +44,7 @@ pub type Mark = (&'static str, IRect);
 const OVERSHOOT: f32 = 9.0;
 
 impl<'a> Painter<'a> {
-    pub(super) fn new(theme: &'a Theme, layout: Layout, raster: &'a mut Raster) -> Painter<'a> {
+    pub(super) fn new(theme: &'a Theme, layout: Layout, raster: &'a mut Raster, names: Vec<String>) -> Painter<'a> {
         Painter {
             theme,
             layout,
@@ -51,6 +53,7 @@ impl<'a> Painter<'a> {
             clips: Vec::new(),
             opacity: 1.0,
             marks: Vec::new(),
+            names,
         }
     }
 
@@ -180,7 +183,7 @@ impl<'a> Painter<'a> {
 
     /// One line in the first style of the ladder that fits, else the last one cut. For names: never scaled, never wrapped.
     pub fn fitted(&mut self, r: Rect, text: &str, ladder: &[Style], color: Color, align: Align, lang: &str) -> f32 {
-        let text = tidy(text);
+        let text = self.sentence(text);
         if text.is_empty() || r.w <= 0.0 {
             return 0.0;
         }
@@ -210,7 +213,20 @@ impl<'a> Painter<'a> {
     /// Width of a line, design px.
     pub fn measure(&mut self, text: &str, style: Style) -> f32 {
         let at = style.at(self.layout.scale(), self.layout.min_text());
-        self.raster.text.line(&tidy(text), &at, "").width / self.layout.scale()
+        let text = self.sentence(text);
+        self.raster.text.line(&text, &at, "").width / self.layout.scale()
+    }
+
+    /// Tidied text in which right-to-left names of sides stand in isolates of their own: a sentence about one keeps the
+    /// direction of its own words.
+    fn sentence<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut text = tidy(text);
+        for name in &self.names {
+            if text.len() > name.len() && text.contains(name.as_str()) {
+                text = Cow::Owned(text.replace(name.as_str(), &isolate(name)));
+            }
+        }
+        text
     }
 
     /// Wraps text at a width in design px. Draw its lines with [`Painter::line`].
@@ -407,6 +423,15 @@ pub struct ChipLook<'a> {
     pub dot_opacity: f32,
 }
 
+/// The names that would turn a sentence's direction round, for [`Painter::sentence`].
+pub(super) fn right_to_left<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let rtl = |c| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}');
+    let mut found: Vec<String> = names.filter(|n| n.contains(rtl)).map(clean).filter(|n| !n.is_empty()).collect();
+    found.sort_by_key(|n| std::cmp::Reverse(n.len()));
+    found.dedup();
+    found
+}
+
 /// Text from strangers as it may be drawn. Plain Latin, nearly everything, is taken as it is.
 pub fn tidy(text: &str) -> Cow<'_, str> {
     // None of these is changed by cleaning: printable ASCII, composed Latin letters, dashes, quotes, bullets, minus.
@@ -433,5 +458,19 @@ mod tests {
                 assert_eq!(clean(kept), text, "{:x}", u32::from(c));
             }
         }
+    }
+
+    #[test]
+    fn right_to_left_name_in_a_sentence_is_isolated_and_alone_is_not() {
+        let set = crate::raster::FontSet::embedded();
+        let mut raster = Raster { text: crate::raster::Typesetter::new(set), pictures: Default::default() };
+        let names = right_to_left(["Hippo", "\u{62b}\u{639}\u{628}\u{627}\u{646}"].into_iter());
+        let theme = Theme::default();
+        let layout = Layout::new(crate::draw::Size::HD).expect("a size with a layout");
+        let p = Painter::new(&theme, layout, &mut raster, names.clone());
+        let name = &names[0];
+        assert_eq!(p.sentence(&format!("{name} lost to Hippo")), format!("\u{2068}{name}\u{2069} lost to Hippo"));
+        assert_eq!(p.sentence(name), name.as_str());
+        assert_eq!(p.sentence("Hippo eats"), "Hippo eats");
     }
 }
