@@ -367,13 +367,14 @@ fn on_a_terminal_the_key_is_asked_for_without_echo_and_ctrl_c_ends_cleanly() {
     let (receiver, dir) = (Receiver::start(Behaviour::default()), TempDir::new("terminal"));
     let movie = dir.path().join("match.mp4");
     let line = format!(
-        "{} play {} --size 720p --rtmp {} --record {}",
+        "exec {} play {} --size 720p --rtmp {} --record {}",
         env!("CARGO_BIN_EXE_agentcast"),
         file(CHESS).display(),
         without_key(&receiver.url("x")),
         movie.display()
     );
-    // `script` runs it on a terminal of its own and ends with its exit code.
+    // `script` runs it on a terminal of its own and ends with its exit code; `exec`, because a shell in between would
+    // answer Ctrl-C itself.
     let mut script = Command::new("script");
     let mut program = Program::start(script.env_remove("AGENTCAST_STREAM_KEY").args(["-qefc", &line, "/dev/null"]));
     let mut keyboard = program.input();
