@@ -37,7 +37,8 @@
 //! * Nothing in `game`, `overlay` or `draw` reads a clock, a file, the environment or a socket. Time is an argument.
 //! * Nothing in `overlay` or below sees a card, thought or event that the stream's [`game::View`] may not see.
 //! * Nothing outside `render` names wgpu; nothing outside `encode` and the muxers of `output` names ffmpeg.
-//! * No adapter room imports another one; `stream` gets them handed in.
+//! * No adapter room knows another one's library: `output` takes `encode`'s packet types and nothing of its encoders, and `stream`
+//!   gets all of them handed in.
 //! * No unbounded queue carries media.
 //! * A stream key has no `Display`, and its `Debug` prints nothing of it.
 
