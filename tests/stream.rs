@@ -116,6 +116,24 @@ fn a_stream_without_trouble_has_every_frame_and_continuous_sound() {
 }
 
 #[test]
+fn an_idr_comes_when_it_is_asked_for() {
+    let source = Replay::new(record(), ReplayOptions::default());
+    let mut transmitter = transmitter(vec![]);
+    let mut director = director(source, |_| Ok(Damage::Full));
+    let (sink, got) = Sink::new();
+    transmitter.add(1, Box::new(sink));
+    for n in 0..20 {
+        if n == 7 {
+            transmitter.want_idr();
+        }
+        let picture = director.frame(n * 33, &OnAir::default());
+        transmitter.picture(&picture, n * 3_000);
+    }
+    let keys: Vec<i64> = video(&got).iter().filter(|p| p.key).map(|p| p.pts / 3_000).collect();
+    assert_eq!(keys, [0, 7], "the first picture and the one asked for");
+}
+
+#[test]
 fn a_slow_picture_skips_frames_and_never_queues_them() {
     let clock = Arc::<PausedClock>::default();
     let slow = clock.clone();

@@ -24,7 +24,7 @@ pub fn run(args: Check) -> anyhow::Result<ExitCode> {
             Level::Warn,
             "adapter",
             &format!("{} (draws on the CPU)", gpu.adapter()),
-            "supported; 720p30 takes about a quarter of a core. For 1080p60 use a machine with a GPU",
+            "supported; 720p30 takes about a sixth of a core. For 1080p60 use a machine with a GPU",
         ),
         Err(error) => report.line(Level::Fail, "adapter", &error.to_string(), "apt-get install mesa-vulkan-drivers"),
     }

@@ -49,6 +49,7 @@ enum Message {
     Add(OutputId, Box<dyn Destination>),
     Remove(OutputId, Duration),
     Kbps(u32),
+    Idr,
 }
 
 /// How long destinations may take for a clean end when nobody says otherwise.
@@ -119,6 +120,11 @@ impl Broadcast {
     /// Changes the video bit rate from the next picture on.
     pub fn set_kbps(&self, kbps: u32) -> Result<(), StreamError> {
         self.tell(Message::Kbps(kbps))
+    }
+
+    /// Makes the next picture an IDR. It breaks the constant GOP that RTMP platforms ask for; the GOP counts anew from it.
+    pub fn force_idr(&self) -> Result<(), StreamError> {
+        self.tell(Message::Idr)
     }
 
     pub fn status(&self) -> StreamStatus {
@@ -283,6 +289,7 @@ fn encode_loop(
                     }
                 }
             }
+            Message::Idr => transmitter.want_idr(),
             Message::Kbps(kbps) => {
                 if let Err(error) = transmitter.set_kbps(kbps) {
                     tracing::error!("the bit rate stays as it is: {error}");
