@@ -27,7 +27,7 @@ pub enum Track {
     Audio,
 }
 
-/// One access unit (Annex B H.264) or one AAC frame (raw, no ADTS).
+/// One access unit (Annex B H.264), one AAC frame (raw, no ADTS) or one Opus packet.
 #[derive(Clone, Debug)]
 pub struct Packet {
     pub track: Track,
@@ -53,11 +53,23 @@ pub struct StreamInfo {
     pub video_kbps: u32,
     /// SPS and PPS, Annex B.
     pub video_extradata: Bytes,
+    pub audio_codec: AudioCodec,
     pub audio_kbps: u32,
     pub sample_rate: u32,
     pub channels: u16,
-    /// AudioSpecificConfig (ISO 14496-3).
+    /// AAC: AudioSpecificConfig (ISO 14496-3). Opus: empty, nothing needs to be told beside the packets.
     pub audio_extradata: Bytes,
+}
+
+/// How the sound of a stream is packed. A destination takes one of them, see
+/// [`Destination::audio_codec`](crate::output::Destination::audio_codec).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AudioCodec {
+    /// AAC-LC, raw, 1,024 samples a packet. RTMP, files, the preview.
+    #[default]
+    Aac,
+    /// 960 samples (20 ms) a packet. WebRTC.
+    Opus,
 }
 
 impl StreamInfo {
@@ -69,6 +81,7 @@ impl StreamInfo {
             fps: settings.fps,
             video_kbps: settings.kbps,
             video_extradata: video.extradata(),
+            audio_codec: AudioCodec::Aac,
             audio_kbps: audio::KBPS,
             sample_rate: SAMPLE_RATE,
             channels: audio::CHANNELS,

@@ -137,6 +137,7 @@ impl Destination for FileOutput {
             dropped: stats.dropped_video,
             reconnects: 0,
             retry_ms: None,
+            viewers: None,
             queue_ms: u32::try_from(stats.queued.as_millis()).unwrap_or(u32::MAX),
         }
     }

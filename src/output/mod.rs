@@ -10,10 +10,14 @@
 //! | [`mux`] | packets into fragmented MP4, in memory |
 //! | [`mod@file`] | recording |
 //! | [`preview`] | fragments for browsers |
+//! | [`livekit`] | a LiveKit room, published to by WebRTC |
+//! | [`egress`] | RTMP(S) sent by LiveKit's Egress service instead of by us |
 
 pub mod backoff;
+pub mod egress;
 pub mod file;
 pub mod key;
+pub mod livekit;
 pub mod log;
 pub mod mux;
 pub mod preview;
@@ -22,7 +26,8 @@ mod rate;
 pub mod rtmp;
 mod worker;
 
-use crate::encode::{EncodedPacket, StreamInfo};
+use crate::encode::{AudioCodec, EncodedPacket, StreamInfo};
+use crate::game::MatchState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +37,21 @@ pub trait Destination: Send {
     fn configure(&mut self, info: Arc<StreamInfo>);
     /// Queues a packet, or drops it and counts it when the queue is full.
     fn send(&mut self, packet: EncodedPacket);
+    /// Which sound it takes; it is given no other. Does not change.
+    fn audio_codec(&self) -> AudioCodec {
+        AudioCodec::Aac
+    }
+    /// The match as the pictures that follow show it, filtered and held back by the stream's view. For destinations that
+    /// tell viewers' pages.
+    fn show(&mut self, _state: &Arc<MatchState>) {}
+    /// Whether a viewer waits for an IDR. Asked before every picture; true again until one was sent.
+    fn wants_idr(&self) -> bool {
+        false
+    }
+    /// Whether an IDR out of turn hurts it: RTMP platforms ask for a constant GOP.
+    fn needs_constant_gop(&self) -> bool {
+        false
+    }
     fn status(&self) -> Status;
     /// Finishes what is queued, writes a clean end and joins the thread, all within `deadline`; then gives up the rest.
     /// Returns how it ended: [`State::Stopped`], or [`State::NeedsAttention`] when it had given up before or its end was
@@ -52,6 +72,13 @@ pub enum State {
     Stopped,
 }
 
+/// How many watch a stream at one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Viewers {
+    pub now: u32,
+    pub peak: u32,
+}
+
 /// What an operator sees of a destination. Never holds a URL or a key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -70,4 +97,6 @@ pub struct Status {
     pub queue_ms: u32,
     /// Time until the next attempt, while [`State::Reconnecting`] waits for it.
     pub retry_ms: Option<u32>,
+    /// Who watches there, where the destination can tell.
+    pub viewers: Option<Viewers>,
 }

@@ -180,6 +180,7 @@ impl Destination for PreviewDestination {
             dropped: life.dropped,
             reconnects: 0,
             retry_ms: None,
+            viewers: None,
             queue_ms: 0,
         }
     }

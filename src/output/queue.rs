@@ -339,6 +339,7 @@ mod tests {
             fps: 30,
             video_kbps: 3_000,
             video_extradata: Bytes::new(),
+            audio_codec: crate::encode::AudioCodec::Aac,
             audio_kbps: 160,
             sample_rate: 48_000,
             channels: 2,

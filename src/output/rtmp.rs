@@ -156,6 +156,10 @@ impl Destination for RtmpOutput {
         self.shared.queue.push(packet);
     }
 
+    fn needs_constant_gop(&self) -> bool {
+        true
+    }
+
     fn status(&self) -> Status {
         let now = Instant::now();
         let stats = self.shared.queue.stats();
@@ -179,6 +183,7 @@ impl Destination for RtmpOutput {
             retry_ms: life
                 .retry_at
                 .map(|at| u32::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX)),
+            viewers: None,
         }
     }
 

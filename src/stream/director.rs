@@ -33,6 +33,8 @@ pub struct Picture {
     pub damage: Damage,
     /// Why the picture had to be the one before.
     pub trouble: Option<RenderError>,
+    /// The match as the view sees it, when this is the first picture of it.
+    pub state: Option<Arc<MatchState>>,
 }
 
 impl Director {
@@ -89,10 +91,10 @@ impl Director {
             Ok(rendered) => {
                 self.last = rendered.frame.clone();
                 let changed = rendered.damage != Damage::None;
-                Picture { frame: rendered.frame, changed, damage: rendered.damage, trouble: None }
+                Picture { frame: rendered.frame, changed, damage: rendered.damage, trouble: None, state: None }
             }
             Err(error) => {
-                Picture { frame: self.last.clone(), changed: false, damage: Damage::None, trouble: Some(error) }
+                Picture { frame: self.last.clone(), changed: false, damage: Damage::None, trouble: Some(error), state: None }
             }
         }
     }

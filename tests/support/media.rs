@@ -86,6 +86,7 @@ fn encode(width: u32, height: u32, more: &mut [(&str, &str)]) -> Media {
         fps: FPS,
         video_kbps: CODED_KBPS,
         video_extradata,
+        audio_codec: agentcast::encode::AudioCodec::Aac,
         audio_kbps: AUDIO_KBPS,
         sample_rate: 48_000,
         channels: 2,

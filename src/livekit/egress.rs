@@ -1,0 +1,1 @@
+//! Requests to LiveKit's Egress service.

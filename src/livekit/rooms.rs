@@ -1,0 +1,1 @@
+//! Rooms and participants through the server's RoomService.

@@ -1,0 +1,1 @@
+//! RTMP(S) through LiveKit's Egress service: a second encode elsewhere, of what [`super::livekit`] publishes.

@@ -1,0 +1,107 @@
+//! One peer connection: str0m and its sockets, driven by one task.
+
+use super::IcePolicy;
+use bytes::Bytes;
+use livekit_protocol as proto;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use str0m::media::{MediaKind, Mid};
+use tokio::sync::{mpsc, oneshot};
+
+/// Labels of LiveKit's data channels.
+pub(super) const RELIABLE: &str = "_reliable";
+pub(super) const LOSSY: &str = "_lossy";
+
+/// What a peer connection is opened with.
+#[derive(Clone, Debug)]
+pub(super) struct PeerSettings {
+    /// For logs: the destination's name.
+    pub name: String,
+    /// True: ours, makes the offers and sends. False: the server's, answers (for data and, one day, guests).
+    pub publisher: bool,
+    pub ice: IcePolicy,
+    /// STUN and TURN servers of the join response.
+    pub ice_servers: Vec<proto::IceServer>,
+    /// Addresses of the signalling server, to find the interfaces that lead there.
+    pub server: Vec<SocketAddr>,
+    /// Without inbound RTCP for this long: [`PeerEvent::PathDead`], once, armed again by the next RTCP.
+    pub watchdog: Duration,
+}
+
+/// What the session tells a peer connection.
+#[derive(Debug)]
+pub(super) enum PeerCommand {
+    /// Adds a sendonly section whose msid track id is `cid` (the one in AddTrack).
+    AddTrack { kind: MediaKind, cid: String, mid: oneshot::Sender<Mid> },
+    /// Makes an offer of all that was added; one is pending at a time, further ones wait for the answer.
+    Negotiate { ice_restart: bool },
+    Answer(String),
+    Offer(String),
+    /// An SDP candidate line of the server.
+    RemoteCandidate(String),
+    /// New TURN credentials (a resume brings them).
+    IceServers(Vec<proto::IceServer>),
+    /// Access unit, Annex B, without SEI, AUD and filler, SPS and PPS before an IDR. `rtp` in 90 kHz, `captured` for the
+    /// sender reports, so that sound and picture stay together.
+    Video { mid: Mid, data: Bytes, rtp: u64, captured: Instant },
+    /// An Opus packet, `rtp` in 48 kHz.
+    Audio { mid: Mid, data: Bytes, rtp: u64, captured: Instant },
+    /// An encoded `DataPacket`.
+    Data { reliable: bool, bytes: Vec<u8> },
+    /// Says goodbye (DTLS close_notify) and ends the task.
+    Close,
+}
+
+/// What a peer connection tells the session.
+#[derive(Debug)]
+pub(super) enum PeerEvent {
+    Offer(String),
+    Answer(String),
+    /// A local candidate to trickle to the server, as SDP.
+    LocalCandidate(String),
+    /// ICE and DTLS stand.
+    Connected,
+    /// ICE found a (new) path after a restart.
+    IceUp,
+    /// ICE or the watchdog found that nothing comes back.
+    PathDead,
+    /// PLI or FIR.
+    KeyframeRequest(Mid),
+    DataOpen { reliable: bool },
+    Data { reliable: bool, bytes: Vec<u8> },
+    /// About once a second while connected.
+    Stats(PeerStats),
+    /// The task has ended; `error` in plain words unless it was told to.
+    Closed { error: Option<String> },
+}
+
+/// How the media path does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct PeerStats {
+    /// `udp`, `tcp`, `turn udp`, `turn tcp` or `turn tls`.
+    pub path: &'static str,
+    pub round_trip: Option<Duration>,
+    /// Share of packets that the server reports lost over the last second, 0 to 1.
+    pub loss: Option<f32>,
+    /// Sent on the wire so far, bytes.
+    pub sent: u64,
+    /// Media packets dropped because a socket would not take them.
+    pub dropped: u64,
+}
+
+/// The session's end of a peer connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub commands: mpsc::Sender<PeerCommand>,
+    pub events: mpsc::Receiver<PeerEvent>,
+}
+
+impl Peer {
+    /// Opens the sockets and starts the task on the current tokio runtime.
+    ///
+    /// # Errors
+    /// In plain words, when no socket can be opened.
+    pub async fn open(_settings: PeerSettings) -> Result<Peer, String> {
+        todo!()
+    }
+}
