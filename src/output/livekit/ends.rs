@@ -1,7 +1,8 @@
 //! How a stay in a room can end and what follows. Pure: classified once, from what the server or the network said, into
 //! plain words and the one decision whether to come back.
 
-use livekit_api::services::{ServerError, ServiceError};
+use crate::livekit::ApiError;
+use crate::output::log::scrub;
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::leave_request::Action;
 use livekit_protocol::request_response::Reason;
@@ -113,33 +114,11 @@ pub(super) fn ends_resume(error: &SignalError) -> bool {
 }
 
 /// A failure of the server's API.
-pub(super) fn from_service(error: &ServiceError, host: &str) -> End {
+pub(super) fn from_api(error: &ApiError) -> End {
     match error {
-        ServiceError::Twirp(ServerError::Twirp(e)) => match e.code.as_str() {
-            "unauthenticated" => refused(401, &e.msg, host),
-            "permission_denied" => refused(403, &e.msg, host),
-            _ => End::Lost(format!("the LiveKit server at {host} does not open the room{}", said(&e.msg))),
-        },
-        ServiceError::Twirp(ServerError::Request(e)) if e.is_timeout() => {
-            End::Lost(format!("the LiveKit server at {host} does not answer"))
-        }
-        ServiceError::Twirp(ServerError::Request(e)) => {
-            let (mut words, mut source) = (String::new(), std::error::Error::source(e));
-            while let Some(e) = source {
-                words = format!("{words}: {e}");
-                source = e.source();
-            }
-            End::Lost(unreachable(&words, host))
-        }
-        ServiceError::Twirp(ServerError::Prost(_)) => {
-            End::Lost(format!("{host} does not speak LiveKit's protocol; check the address (LIVEKIT_URL)"))
-        }
-        ServiceError::Twirp(ServerError::Url(_)) => {
-            End::Final("the LiveKit address is not valid (LIVEKIT_URL)".to_owned())
-        }
-        ServiceError::AccessToken(_) | ServiceError::Env(_) => {
-            End::Final("the token could not be signed; check LIVEKIT_API_KEY and LIVEKIT_API_SECRET".to_owned())
-        }
+        ApiError::KeyRefused => End::Refused(format!("key refused: {error}")),
+        ApiError::NotAllowed | ApiError::Sign | ApiError::Field { .. } => End::Final(error.to_string()),
+        _ => End::Lost(error.to_string()),
     }
 }
 
@@ -197,29 +176,15 @@ fn said(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(" (it says: {words})") }
 }
 
-/// A foreign text without anything that looks like a token, in one line of bounded length. livekit-signaling's 401 holds
-/// the whole JWT.
+/// A foreign text without secrets and tokens, in one line of bounded length. livekit-signaling's 401 holds the whole JWT.
 pub(super) fn redact(words: &str) -> String {
-    let clean: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut out = String::new();
-    for word in clean.split_whitespace() {
-        let longest = word
-            .split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.' | '+' | '/' | '='))
-            .map(str::len)
-            .max()
-            .unwrap_or(0);
-        let word = if word.contains("eyJ") || longest > 40 { "[hidden]" } else { word };
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.push_str(word);
-        if out.len() > LONGEST_WORDS {
-            out.truncate(out.floor_char_boundary(LONGEST_WORDS));
-            out.push('…');
-            break;
-        }
+    let clean: String = scrub(words).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut out = clean.trim_matches([':', ' ']).to_owned();
+    if out.len() > LONGEST_WORDS {
+        out.truncate(out.floor_char_boundary(LONGEST_WORDS));
+        out.push('…');
     }
-    crate::output::log::scrub(out.trim_start_matches([':', ' ']))
+    out
 }
 
 #[cfg(test)]
@@ -300,9 +265,17 @@ mod tests {
     }
 
     #[test]
+    fn the_api_refusing_the_key_counts_as_a_refusal_and_a_server_that_is_away_does_not() {
+        assert!(matches!(from_api(&ApiError::KeyRefused), End::Refused(words) if words.starts_with("key refused")));
+        let away = ApiError::Unreachable { host: "h".into(), why: "x".into() };
+        assert!(matches!(from_api(&away), End::Lost(_)));
+        assert!(matches!(from_api(&ApiError::Field { field: "room", problem: "long".into() }), End::Final(_)));
+    }
+
+    #[test]
     fn foreign_words_are_one_short_line() {
         assert!(redact(&"word\n".repeat(500)).len() < LONGEST_WORDS + 8);
         assert_eq!(redact("a\nb\u{7}c"), "a b c");
-        assert_eq!(redact(&format!("x {JWT} y?access_token={JWT}")), "x [hidden] [hidden]");
+        assert_eq!(redact(&format!("x {JWT} y?access_token={JWT}")), "x [token] y?access_token=[token]");
     }
 }
