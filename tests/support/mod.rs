@@ -7,6 +7,7 @@ pub mod dir;
 pub mod fakes;
 pub mod flv;
 pub mod http;
+pub mod livekit;
 pub mod matches;
 pub mod media;
 pub mod nginx;
