@@ -1,45 +1,55 @@
 //! Who watches: the participants of the room that subscribe, without ourselves and without machines.
 
+use crate::livekit::rooms::is_viewer;
 use crate::output::Viewers;
 use livekit_protocol as proto;
-use proto::participant_info::{Kind, State};
+use proto::participant_info::State;
 use std::collections::HashMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    /// By identity: sid and version of the newest word on each participant that watches.
-    watching: HashMap<String, (String, u32)>,
+    /// By identity: the newest word on each participant that watches.
+    watching: HashMap<String, Viewer>,
     peak: u32,
 }
 
+#[derive(Debug)]
+struct Viewer {
+    sid: String,
+    version: u32,
+    /// Connected, so that data reaches it.
+    active: bool,
+}
+
 impl Audience {
-    /// All participants anew, at a join. Returns the identities that watch.
+    /// All participants anew, at a join. Returns the identities that are connected.
     pub fn begin(&mut self, me: &str, participants: &[proto::ParticipantInfo]) -> Vec<String> {
         self.watching.clear();
         self.update(me, participants)
     }
 
-    /// News of some participants. Returns the identities that have begun to watch with them.
+    /// News of some participants. Returns the identities that are newly connected.
     pub fn update(&mut self, me: &str, participants: &[proto::ParticipantInfo]) -> Vec<String> {
         let mut joined = Vec::new();
         for p in participants.iter().filter(|p| p.identity != me) {
             let known = self.watching.get(&p.identity);
-            // Messages may overtake each other, within one stay of a participant.
-            if known.is_some_and(|(sid, version)| *sid == p.sid && p.version < *version) {
+            let same_stay = known.is_some_and(|k| k.sid == p.sid);
+            // Messages may overtake each other; and the last word on an earlier stay may come after the next one began.
+            if (same_stay && known.is_some_and(|k| p.version < k.version))
+                || (known.is_some() && !same_stay && p.state() == State::Disconnected)
+            {
                 continue;
             }
-            // The last word on an earlier stay of someone who has come back.
-            if known.is_some_and(|(sid, _)| *sid != p.sid) && p.state() == State::Disconnected {
-                continue;
-            }
-            if watches(p) {
-                if known.is_none_or(|(sid, _)| *sid != p.sid) {
-                    joined.push(p.identity.clone());
-                }
-                self.watching.insert(p.identity.clone(), (p.sid.clone(), p.version));
-            } else {
+            if !is_viewer(p) {
                 self.watching.remove(&p.identity);
+                continue;
             }
+            let active = p.state() == State::Active;
+            if active && !(same_stay && known.is_some_and(|k| k.active)) {
+                joined.push(p.identity.clone());
+            }
+            let viewer = Viewer { sid: p.sid.clone(), version: p.version, active };
+            self.watching.insert(p.identity.clone(), viewer);
         }
         self.peak = self.peak.max(self.now());
         joined
@@ -54,17 +64,10 @@ impl Audience {
     }
 }
 
-/// Whether a participant is one of the audience: connected, a person's client, allowed to subscribe. Egress, ingress and
-/// agents are machines; a publisher without subscriptions (another agentcast) watches nothing.
-fn watches(p: &proto::ParticipantInfo) -> bool {
-    let person = matches!(p.kind(), Kind::Standard | Kind::Sip | Kind::Connector | Kind::Bridge);
-    let allowed = p.permission.as_ref().is_none_or(|may| may.can_subscribe && !may.hidden);
-    p.state() == State::Active && person && allowed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::participant_info::Kind;
 
     fn participant(identity: &str, kind: Kind, state: State) -> proto::ParticipantInfo {
         proto::ParticipantInfo {
@@ -92,7 +95,6 @@ mod tests {
             viewer("me", State::Active),
             viewer("a", State::Active),
             viewer("b", State::Active),
-            viewer("c", State::Joining),
             participant("e", Kind::Egress, State::Active),
             participant("i", Kind::Ingress, State::Active),
             participant("g", Kind::Agent, State::Active),
@@ -101,6 +103,15 @@ mod tests {
         ];
         assert_eq!(audience.begin("me", &all), ["a", "b"]);
         assert_eq!(audience.viewers(), Viewers { now: 2, peak: 2 });
+    }
+
+    #[test]
+    fn a_snapshot_waits_until_the_viewer_can_take_it() {
+        let mut audience = Audience::default();
+        assert!(audience.begin("me", &[viewer("a", State::Joining)]).is_empty());
+        assert!(audience.update("me", &[viewer("a", State::Joined)]).is_empty());
+        assert_eq!(audience.update("me", &[viewer("a", State::Active)]), ["a"]);
+        assert!(audience.update("me", &[viewer("a", State::Active)]).is_empty());
     }
 
     #[test]

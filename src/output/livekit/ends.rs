@@ -126,7 +126,9 @@ pub(super) fn from_api(error: &ApiError) -> End {
 pub(super) fn track_refused(track: &str, reason: Reason, words: &str) -> End {
     let words = said(words);
     match reason {
-        Reason::NotAllowed => End::Final(format!("the server does not allow this participant to publish {track}{words}")),
+        Reason::NotAllowed => {
+            End::Final(format!("the server does not allow this participant to publish {track}{words}"))
+        }
         Reason::UnsupportedType => End::Final(format!(
             "the server's room takes no {track} in this codec{words}; enable H.264 and Opus in its room settings"
         )),
@@ -142,9 +144,11 @@ fn refused(status: u16, words: &str, host: &str) -> End {
             End::Lost(format!("the room does not exist at {host} and is not opened by itself; create it first"))
         }
         429 => End::Lost(format!("the LiveKit server at {host} takes no more participants now{}", said(words))),
-        401 | 403 if lower.contains("expired") || lower.contains("not valid yet") || lower.contains("nbf") => End::Refused(
-            format!("key refused: {host} finds the token out of date; set this machine's clock (and the server's)"),
-        ),
+        401 | 403 if lower.contains("expired") || lower.contains("not valid yet") || lower.contains("nbf") => {
+            End::Refused(format!(
+                "key refused: {host} finds the token out of date; set this machine's clock (and the server's)"
+            ))
+        }
         401 | 403 => End::Refused(format!(
             "key refused: {host} does not accept the API key or its secret; check LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
         )),
@@ -159,7 +163,9 @@ fn unreachable(words: &str, host: &str) -> String {
         return format!("the host name {host} is not known; check the spelling and this machine's DNS");
     }
     if any(&["unknownissuer", "notvalidforname", "certificate", "certnotvalid"]) {
-        return format!("the certificate of {host} is not trusted; check the host name, or add the authority (SSL_CERT_FILE)");
+        return format!(
+            "the certificate of {host} is not trusted; check the host name, or add the authority (SSL_CERT_FILE)"
+        );
     }
     if any(&["refused"]) {
         return format!("{host} refuses connections; check the port and that the LiveKit server is running");

@@ -1,7 +1,8 @@
 //! Into the room: it is opened through the API, a token is signed, signalling connects.
 
+use super::RoomTarget;
 use super::ends::{self, End};
-use super::{RoomTarget, room};
+use crate::livekit::rooms::{RoomMetadata, Rooms};
 use crate::livekit::token::{Role, TokenRequest};
 use livekit_protocol as proto;
 use livekit_signaling::{CLIENT_PROTOCOL_DEFAULT, SignalClient, SignalEvents, SignalOptions};
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For the API call, and for the websocket. Shorter than livekit-signaling's own limits together, which add up to 13 s.
+/// For the websocket. Shorter than livekit-signaling's own limits together, which add up to 13 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A stay that has begun: signalling stands, nothing is published yet.
@@ -53,23 +54,39 @@ pub(super) async fn join(target: &RoomTarget, metadata: String) -> Result<Joined
     let me = response.participant.clone().filter(|p| sane && !p.sid.is_empty());
     let Some(me) = me else {
         leave(&signal).await;
-        return Err(End::Lost(format!("{host} answers the join without what belongs into it; is it a LiveKit server?")));
+        return Err(End::Lost(format!(
+            "{host} answers the join without what belongs into it; is it a LiveKit server?"
+        )));
     };
     Ok(Joined { signal, events, response, me, addresses: resolve(host, target.server.ws_url()).await })
 }
 
 /// Opens the room, or finds it open. `first`: an own earlier stay is no reason to stay away; on a rejoin somebody else under
 /// our identity is.
-pub(super) async fn open_room(target: &RoomTarget, metadata: &str, instance: &str, first: bool) -> Result<(), End> {
-    room::open(&target.server, &target.room, metadata, DEADLINE).await.map_err(|e| ends::from_api(&e))?;
+pub(super) async fn open_room(
+    target: &RoomTarget,
+    metadata: &RoomMetadata,
+    instance: &str,
+    first: bool,
+) -> Result<(), End> {
+    let rooms = Rooms::new(&target.server);
+    rooms.ensure(&target.room, metadata).await.map_err(|e| ends::from_api(&e))?;
     if first {
         return Ok(());
     }
     // Two publishers of one identity would throw each other out for ever, so whoever was away looks before it returns.
-    match room::instance_of(&target.server, &target.room, &target.identity, DEADLINE).await {
-        Some(other) if other != instance => Err(ends::taken_over(&target.identity)),
-        _ => Ok(()),
+    let there = rooms.participants(&target.room).await.unwrap_or_default();
+    let ours = |p: &proto::ParticipantInfo| instance_in(&p.metadata).is_some_and(|i| i == instance);
+    if there.iter().any(|p| p.identity == target.identity && !ours(p)) {
+        return Err(ends::taken_over(&target.identity));
     }
+    Ok(())
+}
+
+/// Which run of agentcast a participant's metadata names.
+fn instance_in(metadata: &str) -> Option<String> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    metadata.get("instance")?.as_str().map(str::to_owned)
 }
 
 /// Says goodbye and closes signalling, within 2 s.

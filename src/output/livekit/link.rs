@@ -25,7 +25,10 @@ pub(super) enum Link {
     /// Until the next attempt.
     Pausing(Instant, ReconnectReason),
     /// The server goes on with the session; ICE is being restarted. `seen`: the last reliable message that it has.
-    Ice { deadline: Instant, seen: u32 },
+    Ice {
+        deadline: Instant,
+        seen: u32,
+    },
 }
 
 /// What has come to an end.

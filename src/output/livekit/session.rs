@@ -13,8 +13,9 @@ use super::outbox::Outbox;
 use super::packets::{self, CaptureClock};
 use super::peer::{Peer, PeerCommand, PeerEvent, PeerSettings, PeerStats};
 use super::tracks::{Change, Held, Holds, Tracks};
-use super::{RoomOptions, RoomTarget, Shared, room};
+use super::{RoomOptions, RoomTarget, Shared};
 use crate::encode::{AudioCodec, StreamInfo, Track};
+use crate::livekit::rooms::Rooms;
 use crate::output::State;
 use crate::output::queue::Queued;
 use livekit_protocol as proto;
@@ -138,7 +139,7 @@ impl<'a> Session<'a> {
         let (tracks, requests) = Tracks::announce(&info, &memory.holds, &memory.stays.to_string());
         let mut outbox = Outbox::default();
         requests.into_iter().for_each(|request| outbox.push(Request::AddTrack(request)));
-        let mut session = Session {
+        let session = Session {
             shared,
             target,
             options,
@@ -183,7 +184,8 @@ impl<'a> Session<'a> {
         let lived = self.live.as_ref().map_or(Duration::ZERO, |live| live.since.elapsed());
         if end == End::Stopped {
             // Leave first: viewers' pages show at once that the stream is over, not that it stalls.
-            join::leave(&self.signal).await;
+            let left = self.shared.time_to_stop().unwrap_or(GOODBYE).saturating_sub(GOODBYE / 2);
+            let _ = tokio::time::timeout(left, join::leave(&self.signal)).await;
         }
         for peer in [Some(&mut self.publisher), self.subscriber.as_mut()].into_iter().flatten() {
             let _ = peer.commands.try_send(PeerCommand::Close);
@@ -403,7 +405,7 @@ impl<'a> Session<'a> {
                 self.show_notes();
                 return match &self.link {
                     Link::Up if self.live.is_some() => self.resume(proto::ReconnectReason::RrPublisherFailed),
-                    Link::Pausing(_) => Some(End::Lost("the LiveKit server cannot be reached any more".to_owned())),
+                    Link::Pausing(..) => Some(End::Lost("the LiveKit server cannot be reached any more".to_owned())),
                     // A restart of ICE is under way already, with a deadline of its own.
                     _ => None,
                 };
@@ -545,9 +547,9 @@ impl<'a> Session<'a> {
             Track::Video => (&item.packet, MediaKind::Video),
             Track::Audio => (&item.packet, MediaKind::Audio),
         };
-        let clock = *live.clock.get_or_insert_with(|| {
-            CaptureClock::new(packet.pts, Instant::now(), self.shared.queue.stats().queued)
-        });
+        let clock = *live
+            .clock
+            .get_or_insert_with(|| CaptureClock::new(packet.pts, Instant::now(), self.shared.queue.stats().queued));
         if kind == MediaKind::Video && packet.key {
             live.needs_idr = false;
         }
@@ -609,10 +611,10 @@ impl<'a> Session<'a> {
                 ..Default::default()
             };
             self.outbox.push(Request::UpdateMetadata(update));
-            let (server, room) = (self.target.server.clone(), self.target.room.clone());
+            let (rooms, room) = (Rooms::new(&self.target.server), self.target.room.clone());
             let name = self.shared.name.clone();
             self.calls.spawn(async move {
-                if let Err(e) = room::set_metadata(&server, &room, &metadata.room, Duration::from_secs(10)).await {
+                if let Err(e) = rooms.set_metadata(&room, &metadata.room).await {
                     tracing::warn!(destination = name, "the room's title was not changed: {e}");
                 }
             });
@@ -636,7 +638,11 @@ impl<'a> Session<'a> {
         }
         let dropped = self.outbound.dropped() - before;
         if dropped > 0 {
-            tracing::warn!(destination = self.shared.name, dropped, "data packets dropped: the channel does not take them");
+            tracing::warn!(
+                destination = self.shared.name,
+                dropped,
+                "data packets dropped: the channel does not take them"
+            );
         }
     }
 
@@ -653,7 +659,10 @@ impl<'a> Session<'a> {
             _ => Some("signalling with the LiveKit server is lost, media goes on; reconnecting".to_owned()),
         };
         let loss = self.stats.loss.filter(|loss| *loss >= LOSS).map(|loss| {
-            format!("the network to the LiveKit server loses {:.0} % of the packets; viewers may see pauses", loss * 100.0)
+            format!(
+                "the network to the LiveKit server loses {:.0} % of the packets; viewers may see pauses",
+                loss * 100.0
+            )
         });
         let note = signalling.or_else(|| self.memory.holds.words()).or(loss);
         let mut life = self.shared.life();
