@@ -17,8 +17,8 @@ use support::program::PATIENCE;
 
 const CANARY: &str = "rooms-canary-secret-of-forty-characters!";
 
-fn metadata(title: &str) -> RoomMetadata {
-    RoomMetadata { title: title.into(), agent: "Deep Thought".into() }
+fn metadata(title: &str) -> String {
+    RoomMetadata { title: title.into(), agent: "Deep Thought".into() }.to_json()
 }
 
 /// Somebody in a room, by signalling alone.
@@ -123,10 +123,10 @@ async fn a_room_outlives_a_pause_of_its_publisher_and_carries_its_title() {
         _ => None,
     };
     rooms.set_metadata("final", &metadata("Round 2")).await.unwrap();
-    assert_eq!(viewer.wait(title).await, metadata("Round 2").to_json());
+    assert_eq!(viewer.wait(title).await, metadata("Round 2"));
     let again = rooms.ensure("final", &metadata("Round 3")).await.unwrap();
-    assert_eq!((again.sid, again.metadata), (room.sid.clone(), metadata("Round 3").to_json()));
-    assert_eq!(viewer.wait(title).await, metadata("Round 3").to_json());
+    assert_eq!((again.sid, again.metadata), (room.sid.clone(), metadata("Round 3")));
+    assert_eq!(viewer.wait(title).await, metadata("Round 3"));
 
     let listed = rooms.list().await.unwrap();
     assert_eq!(listed.iter().map(|r| (&*r.name, &*r.sid)).collect::<Vec<_>>(), [("final", &*room.sid)]);
@@ -157,7 +157,11 @@ async fn viewers_are_counted_without_publishers_and_operators_and_one_can_be_sen
     };
     assert_eq!(watching(&rooms.participants("final").await.unwrap()), ["ada", "bob", "eve"]);
     assert_eq!(rooms.viewers("final").await, Ok(3));
+    let bob = rooms.participant("final", "bob").await.unwrap();
+    assert_eq!(bob.map(|p| p.identity).as_deref(), Some("bob"));
     rooms.remove("final", "bob").await.unwrap();
+    assert_eq!(rooms.participant("final", "bob").await, Ok(None));
+    assert_eq!(rooms.participant("nowhere", "bob").await, Ok(None));
     let reason = members[2].wait(|message| match message {
         Message::Leave(leave) => Some(leave.reason()),
         _ => None,
