@@ -69,6 +69,7 @@ pub struct Ledger {
     pub(super) rooms: Rooms,
     pub(super) egress: EgressJobs,
     pub(super) ingress: IngressJobs,
+    forgot_ms: i64,
 }
 
 impl Ledger {
@@ -79,6 +80,7 @@ impl Ledger {
             rooms: Rooms::new(),
             egress: EgressJobs::default(),
             ingress: IngressJobs::default(),
+            forgot_ms: i64::MIN,
         }
     }
 
@@ -128,6 +130,7 @@ impl Ledger {
     /// Brings everything to what the server listed, except where something newer is known. What was missed is pushed to
     /// `changes`.
     pub fn reconcile(&mut self, listing: &Listing, changes: &mut Vec<Change>) {
+        self.forget(listing.asked_ms);
         let mut step = Step { at_ms: listing.asked_ms, listing: true, changes };
         let listed = listing.rooms.iter().map(|r| r.room.sid.as_str()).collect();
         self.rooms.keep(&listed, &mut step);
@@ -147,8 +150,17 @@ impl Ledger {
         }
     }
 
-    /// Forgets what ended long ago.
+    /// The egress jobs that have not ended, as far as is known.
+    pub fn running_egress(&self) -> impl Iterator<Item = &str> {
+        self.egress.running()
+    }
+
+    /// Forgets what ended long ago; looks once a minute.
     fn forget(&mut self, now_ms: i64) {
+        if now_ms < self.forgot_ms.saturating_add(60_000) {
+            return;
+        }
+        self.forgot_ms = now_ms;
         self.seen.forget(now_ms);
         self.rooms.forget(now_ms);
         self.egress.forget(now_ms);

@@ -3,7 +3,8 @@
 
 use super::ledger::{Change, Outcome};
 use super::recent::Recent;
-use livekit_protocol::participant_info::{Kind, State};
+use crate::livekit::rooms::is_viewer;
+use livekit_protocol::participant_info::State;
 use livekit_protocol::{ParticipantInfo, Room as RoomInfo, TrackInfo, TrackType};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,16 +16,6 @@ const MOST_TRACKS: usize = 64;
 /// refused.
 const GONE_MS: i64 = 3_600_000;
 const MOST_GONE: usize = 100_000;
-
-/// Whether a participant watches: a person who may subscribe and is seen by the others. No egress, ingress or agent, and
-/// none of our own publishers, which subscribe to nothing.
-#[must_use]
-pub fn is_viewer(p: &ParticipantInfo) -> bool {
-    // Older servers tell recorders and agents by permission only.
-    #[allow(deprecated)]
-    let may = p.permission.as_ref().is_none_or(|may| may.can_subscribe && !may.hidden && !may.recorder && !may.agent);
-    p.kind == Kind::Standard as i32 && may
-}
 
 #[derive(Debug)]
 pub(super) struct Room {
