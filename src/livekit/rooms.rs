@@ -38,15 +38,14 @@ impl RoomMetadata {
     pub fn to_json(&self) -> String {
         json!({ "title": self.title, "agent": self.agent }).to_string()
     }
+}
 
-    fn checked(&self) -> Result<String, ApiError> {
-        let text = self.to_json();
-        if text.len() > METADATA_BYTES {
-            let problem = format!("title and agent are {} bytes as JSON; at most {METADATA_BYTES}", text.len());
-            return Err(ApiError::Field { field: "metadata", problem });
-        }
-        Ok(text)
+fn check_metadata(metadata: &str) -> Result<(), ApiError> {
+    if metadata.len() <= METADATA_BYTES {
+        return Ok(());
     }
+    let problem = format!("at most {METADATA_BYTES} bytes, not {}", metadata.len());
+    Err(ApiError::Field { field: "metadata", problem })
 }
 
 impl Rooms {
@@ -59,29 +58,32 @@ impl Rooms {
         Rooms { server: server.clone(), client }
     }
 
-    /// Creates the room, or gives the one that there is this metadata. A room that there is keeps its timeouts.
-    pub async fn ensure(&self, room: &str, metadata: &RoomMetadata) -> Result<proto::Room, ApiError> {
+    /// Creates the room, or gives the one that there is this metadata. One that there is keeps its timeouts: the server
+    /// changes them only by making the room anew.
+    ///
+    /// `metadata`: JSON, see [`RoomMetadata`]; at most [`METADATA_BYTES`].
+    pub async fn ensure(&self, room: &str, metadata: &str) -> Result<proto::Room, ApiError> {
         check_name("room", room)?;
-        let text = metadata.checked()?;
+        check_metadata(metadata)?;
         let options = CreateRoomOptions {
             empty_timeout: EMPTY_TIMEOUT.as_secs() as u32,
             departure_timeout: DEPARTURE_TIMEOUT.as_secs() as u32,
-            metadata: text.clone(),
+            metadata: metadata.to_owned(),
             ..CreateRoomOptions::default()
         };
         let created = self.done(self.client.create_room(room, options).await).await?;
-        // Of a room that is in use the server changes the record, but does not tell those who are in it.
-        if created.num_participants > 0 || created.metadata != text {
+        // The server hands out a room that there is as it was.
+        if created.metadata != metadata {
             return self.set_metadata(room, metadata).await;
         }
         Ok(without_password(created))
     }
 
     /// Everybody in the room is told.
-    pub async fn set_metadata(&self, room: &str, metadata: &RoomMetadata) -> Result<proto::Room, ApiError> {
+    pub async fn set_metadata(&self, room: &str, metadata: &str) -> Result<proto::Room, ApiError> {
         check_name("room", room)?;
-        let text = metadata.checked()?;
-        self.done(self.client.update_room_metadata(room, &text).await).await.map(without_password)
+        check_metadata(metadata)?;
+        self.done(self.client.update_room_metadata(room, metadata).await).await.map(without_password)
     }
 
     /// All rooms of the server.
@@ -101,6 +103,17 @@ impl Rooms {
     pub async fn participants(&self, room: &str) -> Result<Vec<proto::ParticipantInfo>, ApiError> {
         check_name("room", room)?;
         self.done(self.client.list_participants(room).await).await
+    }
+
+    /// One participant; None: it is not in the room, or there is no room.
+    pub async fn participant(&self, room: &str, identity: &str) -> Result<Option<proto::ParticipantInfo>, ApiError> {
+        check_name("room", room)?;
+        check_name("identity", identity)?;
+        match self.done(self.client.get_participant(room, identity).await).await {
+            Ok(participant) => Ok(Some(participant)),
+            Err(ApiError::NoParticipant | ApiError::NoRoom) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many watch ([`is_viewer`]).
@@ -196,8 +209,8 @@ mod tests {
         let metadata = RoomMetadata { title: "\"A\" \n vs 🏆".into(), agent: "x".into() };
         let read: serde_json::Value = serde_json::from_str(&metadata.to_json()).unwrap();
         assert_eq!(read, json!({"title": "\"A\" \n vs 🏆", "agent": "x"}));
-        let long = RoomMetadata { title: "x".repeat(METADATA_BYTES), ..metadata };
-        assert!(long.checked().unwrap_err().to_string().contains("at most 64000"));
+        let error = check_metadata(&"x".repeat(METADATA_BYTES + 1)).unwrap_err();
+        assert_eq!(error.to_string(), "metadata: at most 64000 bytes, not 64001");
     }
 
     #[test]
