@@ -42,9 +42,11 @@ impl Job {
             Phase::Ended if self.gave_up => (State::NeedsAttention, "stopped".to_owned()),
             Phase::Ended => (State::Stopped, "stopped".to_owned()),
         };
+        // Until the first look nobody knows.
         let waits = matches!(self.phase, Phase::Waiting)
             && retry.is_none()
-            && matches!(state, State::Connecting | State::Reconnecting);
+            && matches!(state, State::Connecting | State::Reconnecting)
+            && self.room_seen.as_ref().is_some_and(|(_, view)| !view.publishing);
         let mut errors: Vec<&str> = self.targets.iter().filter_map(|t| t.error.as_deref()).collect();
         errors.extend(self.trouble.as_deref());
         errors.extend(self.blind.as_deref());
