@@ -4,6 +4,7 @@ mod check;
 mod key;
 mod offline;
 mod on_air;
+mod serve;
 mod status;
 
 use crate::draw::Size;
@@ -48,6 +49,8 @@ enum Command {
     Render(Render),
     /// Say what works on this machine, line by line, with what to do
     Check(Check),
+    /// Take the webhooks of a LiveKit server and show what it tells: rooms, viewers, egress jobs
+    Serve(serve::Serve),
 }
 
 #[derive(Args, Debug)]
@@ -210,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Play(args) => on_air::play(args),
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
+        Command::Serve(args) => serve::run(args),
     };
     done.unwrap_or_else(|error| {
         status::say!("agentcast: {error:#}");

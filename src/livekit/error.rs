@@ -76,15 +76,6 @@ impl ApiError {
     }
 }
 
-impl From<super::token::TokenError> for ApiError {
-    fn from(error: super::token::TokenError) -> ApiError {
-        match error {
-            super::token::TokenError::Field { field, problem } => ApiError::Field { field, problem },
-            super::token::TokenError::Sign => ApiError::Sign,
-        }
-    }
-}
-
 impl Server {
     /// What a failed request of `livekit-api` means. `timeout`: the one that the request had.
     ///
