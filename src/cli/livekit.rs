@@ -2,7 +2,9 @@
 
 use super::{Token, usage};
 use crate::livekit::Server;
-use crate::livekit::token::{Role, TokenRequest};
+use crate::livekit::token::{Role, TokenError, TokenRequest};
+use crate::output::livekit::RoomTarget;
+use crate::stream::Joiners;
 use anyhow::Context;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
@@ -33,6 +35,72 @@ impl ServerArgs {
     /// Whether anything of it is set.
     pub fn given(&self) -> bool {
         self.livekit_url.as_ref().is_some_and(|url| !url.trim().is_empty()) || variable(KEY).is_some()
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct RoomArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Publish into this LiveKit room
+    #[arg(long, value_name = "ROOM")]
+    pub livekit_room: Option<String>,
+    /// Who the stream is in the room. A second stream of one identity takes the first one's place
+    #[arg(long, value_name = "IDENTITY", default_value = "agentcast")]
+    livekit_identity: String,
+    /// Whoever joins the room beside an RTMP destination waits for the next key frame (up to 2 s), or is served at once,
+    /// against the constant distance of key frames that RTMP platforms ask for
+    #[arg(long, value_name = "HOW", default_value = "wait", value_parser = joiners)]
+    pub livekit_joiners: Joiners,
+    /// Who sends to the RTMP addresses: agentcast itself, or the Egress service of the LiveKit server, which takes the stream
+    /// from --livekit-room and encodes it once more
+    #[arg(long, value_name = "WHO", default_value = "direct", value_parser = via)]
+    pub rtmp_via: Via,
+    /// Print how to watch the room.
+    #[arg(skip)]
+    pub how_to_watch: bool,
+}
+
+/// Who sends to RTMP addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Direct,
+    LivekitEgress,
+}
+
+impl RoomArgs {
+    /// The room, if one is named, with everything about it checked. `name`: of the stream.
+    pub fn target(&self, name: &str) -> anyhow::Result<Option<RoomTarget>> {
+        let Some(room) = self.livekit_room.clone() else {
+            if self.rtmp_via == Via::LivekitEgress {
+                return Err(usage("--rtmp-via livekit-egress takes the stream from a room: name it by --livekit-room").into());
+            }
+            return Ok(None);
+        };
+        let server = self.server.server()?;
+        let identity = self.livekit_identity.clone();
+        // Signed only to have the names checked before anything starts.
+        server.token(&TokenRequest::new(Role::Publisher, &room, &identity)).map_err(|error| match error {
+            TokenError::Field { field, problem } => usage(format!("--livekit-{field}: {problem}")),
+            TokenError::Sign => usage(error.to_string()),
+        })?;
+        Ok(Some(RoomTarget { server, room, identity, name: name.to_owned(), title: name.to_owned() }))
+    }
+}
+
+fn joiners(text: &str) -> Result<Joiners, String> {
+    match text {
+        "wait" => Ok(Joiners::WaitForGop),
+        "at-once" => Ok(Joiners::AtOnce),
+        _ => Err("wait or at-once".into()),
+    }
+}
+
+fn via(text: &str) -> Result<Via, String> {
+    match text {
+        "direct" => Ok(Via::Direct),
+        "livekit-egress" => Ok(Via::LivekitEgress),
+        _ => Err("direct or livekit-egress".into()),
     }
 }
 

@@ -73,6 +73,9 @@ struct Demo {
     /// Port of the preview page on 127.0.0.1 (0: any free one)
     #[arg(long, default_value_t = 8090)]
     preview_port: u16,
+    /// Publish into a LiveKit room too (agentcast-demo unless --livekit-room names one), and print how to watch
+    #[arg(long)]
+    livekit: bool,
 }
 
 #[derive(Args, Debug)]
@@ -132,6 +135,17 @@ struct Check {
     /// Part of the name of the graphics adapter to use
     #[arg(long, env = "AGENTCAST_ADAPTER")]
     adapter: Option<String>,
+    /// Also check the LiveKit server. Done without asking where LIVEKIT_URL or LIVEKIT_API_KEY is set
+    #[arg(long)]
+    livekit: bool,
+    #[command(flatten)]
+    livekit_server: livekit::ServerArgs,
+    /// Also start an egress job on the LiveKit server, with nothing to send, and stop it: only so a worker shows itself
+    #[arg(long)]
+    egress: bool,
+    /// Address of a running `agentcast serve`: also tell whether webhooks of the LiveKit server arrive there
+    #[arg(long, value_name = "URL")]
+    service: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -228,6 +242,8 @@ struct OutputArgs {
     /// Record to this MP4 file (replaced if it exists)
     #[arg(long, value_name = "PATH")]
     record: Option<PathBuf>,
+    #[command(flatten)]
+    room: livekit::RoomArgs,
 }
 
 /// Runs the program.
