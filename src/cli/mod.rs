@@ -5,6 +5,7 @@ mod key;
 mod livekit;
 mod offline;
 mod on_air;
+mod serve;
 mod status;
 
 use crate::draw::Size;
@@ -56,6 +57,8 @@ enum Command {
     Check(Check),
     /// Print a token to join a LiveKit room with (signed with LIVEKIT_API_KEY and LIVEKIT_API_SECRET)
     Token(Token),
+    /// Take the webhooks of a LiveKit server and show what it tells: rooms, viewers, egress jobs
+    Serve(serve::Serve),
 }
 
 #[derive(Args, Debug)]
@@ -261,6 +264,7 @@ pub fn main() -> ExitCode {
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
         Command::Token(args) => livekit::token(args),
+        Command::Serve(args) => serve::run(args),
     };
     done.unwrap_or_else(|error| {
         status::say!("agentcast: {error:#}");

@@ -426,6 +426,7 @@ impl PictureArgs {
             preset: self.preset.clone(),
             reduced_motion: self.reduced_motion,
             redraw_all: self.redraw_all,
+            ..StreamSettings::default()
         })
     }
 }

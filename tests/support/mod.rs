@@ -12,4 +12,6 @@ pub mod matches;
 pub mod media;
 pub mod nginx;
 pub mod program;
+pub mod relay;
 pub mod rtmp_receiver;
+pub mod subscriber;

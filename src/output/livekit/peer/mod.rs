@@ -1,4 +1,19 @@
 //! One peer connection: str0m and its sockets, driven by one task.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | what flows between the session and a peer connection |
+//! | `task` | the task: str0m in the middle, sockets on one side, the session on the other |
+//! | `negotiate` | offers, answers, candidates |
+//! | `udp` | local addresses and their UDP sockets |
+//! | `tcp` | ICE over TCP: dialling and framing |
+//! | `pace` | spreads large pictures over time |
+
+mod negotiate;
+mod pace;
+mod task;
+mod tcp;
+mod udp;
 
 use super::IcePolicy;
 use bytes::Bytes;
@@ -32,9 +47,15 @@ pub(super) struct PeerSettings {
 #[derive(Debug)]
 pub(super) enum PeerCommand {
     /// Adds a sendonly section whose msid track id is `cid` (the one in AddTrack).
-    AddTrack { kind: MediaKind, cid: String, mid: oneshot::Sender<Mid> },
+    AddTrack {
+        kind: MediaKind,
+        cid: String,
+        mid: oneshot::Sender<Mid>,
+    },
     /// Makes an offer of all that was added; one is pending at a time, further ones wait for the answer.
-    Negotiate { ice_restart: bool },
+    Negotiate {
+        ice_restart: bool,
+    },
     Answer(String),
     Offer(String),
     /// An SDP candidate line of the server.
@@ -43,11 +64,24 @@ pub(super) enum PeerCommand {
     IceServers(Vec<proto::IceServer>),
     /// Access unit, Annex B, without SEI, AUD and filler, SPS and PPS before an IDR. `rtp` in 90 kHz, `captured` for the
     /// sender reports, so that sound and picture stay together.
-    Video { mid: Mid, data: Bytes, rtp: u64, captured: Instant },
+    Video {
+        mid: Mid,
+        data: Bytes,
+        rtp: u64,
+        captured: Instant,
+    },
     /// An Opus packet, `rtp` in 48 kHz.
-    Audio { mid: Mid, data: Bytes, rtp: u64, captured: Instant },
+    Audio {
+        mid: Mid,
+        data: Bytes,
+        rtp: u64,
+        captured: Instant,
+    },
     /// An encoded `DataPacket`.
-    Data { reliable: bool, bytes: Vec<u8> },
+    Data {
+        reliable: bool,
+        bytes: Vec<u8>,
+    },
     /// Says goodbye (DTLS close_notify) and ends the task.
     Close,
 }
@@ -67,12 +101,19 @@ pub(super) enum PeerEvent {
     PathDead,
     /// PLI or FIR.
     KeyframeRequest(Mid),
-    DataOpen { reliable: bool },
-    Data { reliable: bool, bytes: Vec<u8> },
+    DataOpen {
+        reliable: bool,
+    },
+    Data {
+        reliable: bool,
+        bytes: Vec<u8>,
+    },
     /// About once a second while connected.
     Stats(PeerStats),
     /// The task has ended; `error` in plain words unless it was told to.
-    Closed { error: Option<String> },
+    Closed {
+        error: Option<String>,
+    },
 }
 
 /// How the media path does.
@@ -96,12 +137,22 @@ pub(super) struct Peer {
     pub events: mpsc::Receiver<PeerEvent>,
 }
 
+/// Commands that may wait. Media over a full channel is the session's to drop.
+const COMMANDS: usize = 256;
+/// Events that may wait for the session.
+const EVENTS: usize = 256;
+
 impl Peer {
-    /// Opens the sockets and starts the task on the current tokio runtime.
+    /// Opens the sockets and starts the task on the current tokio runtime. The task ends by [`PeerCommand::Close`], when the
+    /// session's end is dropped, or by an error; the last event is always [`PeerEvent::Closed`].
     ///
     /// # Errors
     /// In plain words, when no socket can be opened.
-    pub async fn open(_settings: PeerSettings) -> Result<Peer, String> {
-        todo!()
+    pub async fn open(settings: PeerSettings) -> Result<Peer, String> {
+        let (command_tx, command_rx) = mpsc::channel(COMMANDS);
+        let (event_tx, event_rx) = mpsc::channel(EVENTS);
+        let task = task::Task::new(settings, event_tx)?;
+        tokio::spawn(task.run(command_rx));
+        Ok(Peer { commands: command_tx, events: event_rx })
     }
 }
