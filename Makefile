@@ -3,12 +3,13 @@
 CARGO ?= cargo
 DEMO_ARGS ?=
 
-.PHONY: help demo test lint bench audit setup setup-test build clean
+.PHONY: help demo test interop lint bench audit setup setup-test build clean
 
 help:
 	@echo "make demo    play a bundled real match: preview page, demo.mp4, and an RTMP server of its own on 127.0.0.1"
 	@echo "             DEMO_ARGS='--rtmp rtmp://host/app --loop' goes through to agentcast demo"
-	@echo "make test    all tests, with a real nginx-rtmp, ffprobe and Chromium"
+	@echo "make test    all tests, with a real nginx-rtmp, livekit-server, ffprobe and Chromium"
+	@echo "make interop only a LiveKit room in Chromium: figures, and a picture of the page in tests/out"
 	@echo "make lint    formatting, clippy and docs, without a warning"
 	@echo "make bench   what a stream costs, against rivals, as tables"
 	@echo "make audit   licences, bans and sources of every dependency (needs cargo-deny)"
@@ -31,6 +32,9 @@ setup-test:
 test: setup-test
 	@$(CARGO) test
 
+interop: setup-test
+	@$(CARGO) test --test livekit_interop -- --nocapture
+
 build: setup
 	@$(CARGO) build --release
 
@@ -44,7 +48,7 @@ setup-bench:
 	@.ci/setup build run demo bench
 
 bench: setup-bench
-	@$(CARGO) bench --bench render --bench passes --bench stream
+	@$(CARGO) bench --bench render --bench passes --bench stream --bench livekit
 
 audit:
 	@command -v cargo-deny >/dev/null || { echo "make audit needs cargo-deny; run: cargo install --locked cargo-deny"; exit 1; }

@@ -16,17 +16,21 @@
 //! ```
 
 use crate::draw::Size;
-use crate::encode::{AacEncoder, EncodeError, FrameClock, H264Encoder, Profile, VideoCodec, VideoSettings};
+use crate::encode::{
+    AacEncoder, EncodeError, FrameClock, H264Encoder, OpusEncoder, Profile, VideoCodec, VideoSettings,
+};
 use crate::game::adapters::Record;
 use crate::game::{DelayError, Delayed, View};
 use crate::output::Destination;
 use crate::output::key::{KeyError, RtmpTarget, StreamKey, TargetError};
+use crate::output::livekit::{RoomOptions, RoomOutput, RoomTarget};
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
 use crate::overlay::{Badge, Composer, LayoutError, Motion, OnAir, Presentation, Theme, ThemeError};
 use crate::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
 use crate::render::{AdapterChoice, AdapterKind, Gpu, GpuRenderer, RenderError};
 use crate::stream::{
-    Broadcast, Clock as _, Director, Feed, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock, Transmitter,
+    Broadcast, Clock as _, Director, Feed, Joiners, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock,
+    Transmitter,
 };
 use std::sync::Arc;
 
@@ -55,6 +59,8 @@ pub struct StreamSettings {
     pub profile: Profile,
     pub preset: String,
     pub reduced_motion: bool,
+    /// How long viewers of a LiveKit room wait for their first picture while RTMP gets the same stream.
+    pub joiners: Joiners,
     /// See [`Director::redraw_all`].
     pub redraw_all: bool,
 }
@@ -95,6 +101,7 @@ impl Default for StreamSettings {
             profile: Profile::ConstrainedHigh,
             preset: "veryfast".into(),
             reduced_motion: false,
+            joiners: Joiners::default(),
             redraw_all: false,
         }
     }
@@ -136,6 +143,11 @@ impl Studio {
         Ok(Box::new(RtmpOutput::spawn(target, RtmpOptions::default())?))
     }
 
+    /// A LiveKit room.
+    pub fn room(&self, target: RoomTarget) -> Result<Box<dyn Destination>, StudioError> {
+        Ok(Box::new(RoomOutput::spawn(target, RoomOptions::default())?))
+    }
+
     fn start(
         &self,
         settings: StreamSettings,
@@ -160,7 +172,9 @@ impl Studio {
         let size = self.size(settings);
         let video = self.video(settings);
         let encoder = Box::new(H264Encoder::open(video.clone())?);
-        let transmitter = Transmitter::new(encoder, Box::new(AacEncoder::open()?), video);
+        let mut transmitter = Transmitter::new(encoder, Box::new(AacEncoder::open()?), video);
+        transmitter.opus(Box::new(|| Ok(Box::new(OpusEncoder::open()?))));
+        transmitter.joiners(settings.joiners);
         Ok((self.director(settings, size, source)?, transmitter))
     }
 

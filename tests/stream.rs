@@ -3,7 +3,7 @@
 mod support;
 
 use agentcast::draw::{Damage, DrawList, Nv12, Shape, Size};
-use agentcast::encode::{FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
+use agentcast::encode::{AudioCodec, EncodeError, FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
 use agentcast::game::adapters::{self, Record};
 use agentcast::game::{Body, Delayed, MatchState, View};
 use agentcast::output::State;
@@ -14,13 +14,14 @@ use agentcast::overlay::{Composer, OnAir, Presentation, Theme};
 use agentcast::raster::{FontSet, Pictures, PixelSource, Pixels, Raster, SYSTEM_DIRS, Typesetter};
 use agentcast::render::{AdapterChoice, RenderError, Rendered, Renderer};
 use agentcast::stream::{
-    Broadcast, Clock, Director, Feed, Live, Parts, Picture, Replay, ReplayOptions, Source, StreamStatus, Transmitter,
+    Broadcast, Clock, Director, Feed, Joiners, Live, Parts, Picture, Replay, ReplayOptions, Source, StreamStatus,
+    Transmitter,
 };
 use agentcast::studio::{StreamSettings, Studio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::dir::TempDir;
-use support::fakes::{FakeAudio, FakeRenderer, FakeVideo, Got, PausedClock, Sink};
+use support::fakes::{FakeAudio, FakeOpus, FakeRenderer, FakeVideo, Got, PausedClock, Sink};
 use support::flv;
 use support::nginx::Nginx;
 use support::program::wait_until;
@@ -131,6 +132,165 @@ fn an_idr_comes_when_it_is_asked_for() {
     }
     let keys: Vec<i64> = video(&got).iter().filter(|p| p.key).map(|p| p.pts / 3_000).collect();
     assert_eq!(keys, [0, 7], "the first picture and the one asked for");
+}
+
+/// Pictures of nothing, by number.
+fn show(transmitter: &mut Transmitter, pictures: std::ops::Range<i64>) {
+    let frame = Arc::new(Nv12 { size: Size::HD, stride: 0, data: Vec::new() });
+    for n in pictures {
+        let picture = Picture { frame: frame.clone(), changed: true, damage: Damage::Full, trouble: None, state: None };
+        transmitter.picture(&picture, n * 3_000);
+    }
+}
+
+fn with_opus(mut transmitter: Transmitter) -> Transmitter {
+    transmitter.opus(Box::new(|| Ok(Box::<FakeOpus>::default())));
+    transmitter
+}
+
+fn keys(got: &Mutex<Got>) -> Vec<i64> {
+    video(got).iter().filter(|p| p.key).map(|p| p.pts / 3_000).collect()
+}
+
+#[test]
+fn every_destination_gets_the_sound_it_takes_and_no_other() {
+    let mut transmitter = with_opus(transmitter(vec![]));
+    let ((file, aac), (room, opus)) = (Sink::new(), Sink::room());
+    transmitter.add(1, Box::new(file));
+    show(&mut transmitter, 0..100);
+    transmitter.add(2, Box::new(room));
+    show(&mut transmitter, 100..200);
+    let codecs = |got: &Mutex<Got>| got.lock().unwrap().infos.iter().map(|i| i.audio_codec).collect::<Vec<_>>();
+    assert_eq!((codecs(&aac), codecs(&opus)), (vec![AudioCodec::Aac], vec![AudioCodec::Opus]));
+    assert!(opus.lock().unwrap().infos[0].audio_kbps > 0);
+    assert!(audio(&aac).iter().all(|p| &p.data[..] == b"a"));
+    assert!(audio(&opus).iter().all(|p| &p.data[..] == b"o"));
+    for (got, ticks) in [(&aac, 1_920), (&opus, 1_800)] {
+        assert!(audio(got).windows(2).all(|w| w[1].pts - w[0].pts == ticks), "no gap");
+        let skew = (video(got).last().unwrap().pts - audio(got).last().unwrap().pts).abs();
+        assert!(skew <= 1_920 + 3_000, "sound and picture stay together, {skew} ticks apart");
+    }
+    let same = video(&aac)[100..].iter().zip(&video(&opus)).all(|(a, b)| Arc::ptr_eq(a, b));
+    assert!(same && video(&opus).len() == 100, "the same packets");
+    assert_eq!(transmitter.trouble(), None);
+}
+
+#[test]
+fn an_opus_encoder_that_does_not_open_costs_the_room_its_sound_and_nobody_else_anything() {
+    let mut transmitter = transmitter(vec![]);
+    let mut broken = true;
+    transmitter.opus(Box::new(move || match std::mem::replace(&mut broken, false) {
+        true => Err(EncodeError::Missing("Opus", "libopus")),
+        false => Ok(Box::<FakeOpus>::default()),
+    }));
+    let ((file, aac), (room, opus)) = (Sink::new(), Sink::room());
+    transmitter.add(1, Box::new(file));
+    transmitter.add(2, Box::new(room));
+    show(&mut transmitter, 0..100);
+    let trouble = transmitter.trouble().expect("it is told").to_owned();
+    assert!(trouble.contains("LiveKit") && trouble.contains("install libavcodec with libopus"), "{trouble}");
+    assert_eq!((video(&opus).len(), audio(&opus).len()), (100, 0));
+    let info = opus.lock().unwrap().infos[0].clone();
+    assert_eq!((info.audio_codec, info.audio_kbps), (AudioCodec::Opus, 0), "the room knows that none comes");
+    assert_eq!(video(&aac).len(), 100);
+    assert!(audio(&aac).len() > 150 && aac.lock().unwrap().infos.len() == 1);
+
+    // It is tried again with the next room, and the first one has sound then too.
+    let (second, _) = Sink::room();
+    transmitter.add(3, Box::new(second));
+    show(&mut transmitter, 100..150);
+    assert_eq!(transmitter.trouble(), None);
+    assert!(audio(&opus).len() > 70);
+    assert!(opus.lock().unwrap().infos[1].audio_kbps > 0);
+
+    transmitter.remove(2);
+    transmitter.remove(3);
+    show(&mut transmitter, 150..160);
+    assert_eq!(transmitter.trouble(), None);
+}
+
+#[test]
+fn viewer_of_a_room_gets_an_idr_at_once_and_not_two_within_half_a_second() {
+    let mut transmitter = with_opus(transmitter(vec![]));
+    let (room, got) = Sink::room();
+    transmitter.add(1, Box::new(room));
+    for n in 0..40 {
+        // Somebody asks again and again from picture 10 on.
+        got.lock().unwrap().wants_idr = n >= 10;
+        show(&mut transmitter, n..n + 1);
+    }
+    assert_eq!(keys(&got), [0, 10, 25], "at 30 fps 15 pictures are half a second");
+}
+
+#[test]
+fn viewer_beside_rtmp_waits_for_the_regular_idr_unless_the_setting_says_at_once() {
+    for (joiners, expected) in [(Joiners::WaitForGop, vec![0, 60]), (Joiners::AtOnce, vec![0, 10, 60])] {
+        let mut transmitter = with_opus(transmitter(vec![]));
+        transmitter.joiners(joiners);
+        let ((rtmp, seen), (room, got)) = (Sink::rtmp(), Sink::room());
+        transmitter.add(1, Box::new(rtmp));
+        transmitter.add(2, Box::new(room));
+        show(&mut transmitter, 0..10);
+        got.lock().unwrap().wants_idr = true;
+        show(&mut transmitter, 10..70);
+        assert_eq!(keys(&seen), expected, "{joiners:?}");
+        assert!(!got.lock().unwrap().wants_idr);
+    }
+}
+
+#[test]
+fn rtmp_that_gave_up_no_longer_makes_viewers_wait() {
+    let mut transmitter = with_opus(transmitter(vec![]));
+    let ((mut rtmp, _), (room, got)) = (Sink::rtmp(), Sink::room());
+    rtmp.state = State::NeedsAttention;
+    transmitter.add(1, Box::new(rtmp));
+    transmitter.add(2, Box::new(room));
+    show(&mut transmitter, 0..10);
+    got.lock().unwrap().wants_idr = true;
+    show(&mut transmitter, 10..20);
+    assert_eq!(keys(&got), [0, 10]);
+}
+
+#[test]
+fn an_idr_that_failed_to_encode_is_made_with_the_next_picture() {
+    let mut transmitter = with_opus(transmitter(vec![10]));
+    let (room, got) = Sink::room();
+    transmitter.add(1, Box::new(room));
+    show(&mut transmitter, 0..10);
+    got.lock().unwrap().wants_idr = true;
+    show(&mut transmitter, 10..20);
+    assert_eq!(keys(&got), [0, 11]);
+}
+
+#[test]
+fn destinations_see_the_state_that_the_pictures_after_it_show_and_nothing_hidden() {
+    let board = r#""data":{"sides":{"a":{"seat":0},"b":{"seat":1}},"zones":{"hand":{"kind":"cards",
+        "owner":"a","items":[{"id":"As","face":{"rank":"A"}}]}}}"#
+        .replace('\n', "");
+    let turn = r#""epoch":1,"seq":2,"ts":1000,"type":"turn.started","data":{"turn":9,"active":["a"]}"#;
+    let thought =
+        r#""epoch":1,"seq":3,"ts":1000,"type":"agent.thinking","data":{"side":"a","thoughtId":"t","delta":"x"}"#;
+    let record = wire(&[&format!(r#""epoch":1,"seq":1,"ts":0,"type":"match.started",{board}"#), turn, thought]);
+    // Nothing can be drawn at picture 30, when the turn begins; picture 31 is the first that shows it.
+    let lost = |n| if n == 30 { Err(RenderError::DeviceLost("test".into())) } else { Ok(Damage::Full) };
+    let mut director = director(Replay::new(record, ReplayOptions::default()), lost);
+    let mut transmitter = with_opus(transmitter(vec![]));
+    let ((early, first), (late, second)) = (Sink::room(), Sink::room());
+    transmitter.add(1, Box::new(early));
+    for n in 0..40 {
+        let picture = director.frame(n * 1_000 / 30, &OnAir::default());
+        transmitter.picture(&picture, n * 3_000);
+    }
+    transmitter.add(2, Box::new(late));
+    let first = first.lock().unwrap();
+    let pictures_before =
+        |&(at, _): &(usize, _)| first.packets[..at].iter().filter(|p| p.track == Track::Video).count();
+    assert_eq!(first.states.iter().map(pictures_before).collect::<Vec<_>>(), [0, 31]);
+    let state = &first.states[1].1;
+    assert_eq!((state.board.phase.turn, state.thoughts.len()), (9, 0));
+    assert!(!serde_json::to_string(&**state).expect("JSON").contains("As"));
+    let told: Vec<_> = second.lock().unwrap().states.iter().map(|(at, state)| (*at, state.board.phase.turn)).collect();
+    assert_eq!(told, [(0, 9)], "who comes later is told at once");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub fn run(args: Check) -> anyhow::Result<ExitCode> {
         match (encoder.problem, encoder.required) {
             (None, _) => report.line(Level::Ok, encoder.name, "opens", ""),
             (Some(words), true) => report.line(Level::Fail, encoder.name, &words, "apt-get install libavcodec59"),
-            (Some(words), false) => report.line(Level::Warn, encoder.name, &words, "not needed: x264 does the work"),
+            (Some(words), false) => report.line(Level::Warn, encoder.name, &words, encoder.without),
         }
     }
 

@@ -1,6 +1,7 @@
 //! AAC-LC by FFmpeg's own encoder: 48 kHz, stereo, 160 kbit/s.
 
-use super::{AAC_SAMPLES, AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, Packet, SAMPLE_RATE, Track};
+use super::tone::{self, Tone};
+use super::{AAC_SAMPLES, AAC_TICKS, AudioEncoder, EncodeError, EncodedPacket, Packet, SAMPLE_RATE, TICKS, Track};
 use bytes::Bytes;
 use ffmpeg_next as ff;
 use ffmpeg_next::{ChannelLayout, Rational, codec, ffi, format, frame};
@@ -12,11 +13,6 @@ pub(super) const CHANNELS: u16 = 2;
 const FORMAT: format::Sample = format::Sample::F32(format::sample::Type::Planar);
 const NAME: &str = "aac";
 
-/// Frames after which the room tone repeats, one second.
-const TONE_FRAMES: i64 = 47;
-/// Peak of the room tone: −66 dB on average. Nobody hears it; platforms' checks for missing sound do, and the bit rate
-/// stays what it says.
-const TONE_PEAK: f32 = 0.0015;
 /// Frames that the encoder has inside.
 const DELAY: usize = 2;
 
@@ -37,55 +33,42 @@ pub struct AacEncoder {
     last_pts: Option<i64>,
 }
 
-/// Quiet noise of [`TONE_FRAMES`], as samples and as packets that may follow each other in any number of rounds.
-struct Tone {
-    samples: Vec<f32>,
-    packets: Vec<Bytes>,
+/// The room tone of this process.
+fn prepared() -> Result<&'static Tone, EncodeError> {
+    static TONE: OnceLock<Tone> = OnceLock::new();
+    if let Some(tone) = TONE.get() {
+        return Ok(tone);
+    }
+    let mut opened = Opened::new()?;
+    let tone = Tone::prepare(AAC_TICKS, |pts| opened.encode(&tone_frame(pts), pts))
+        .map_err(|source| EncodeError::Failed { codec: NAME, source })?;
+    Ok(TONE.get_or_init(|| tone))
 }
 
-impl Tone {
-    /// The one of this process.
-    fn get() -> Result<&'static Tone, EncodeError> {
-        static TONE: OnceLock<Tone> = OnceLock::new();
-        if let Some(tone) = TONE.get() {
-            return Ok(tone);
-        }
-        let tone = Tone::new().map_err(|source| EncodeError::Failed { codec: NAME, source })?;
-        Ok(TONE.get_or_init(|| tone))
-    }
+/// Room tone for the frame at `pts`.
+fn tone_frame(pts: i64) -> Vec<f32> {
+    tone::samples(position(pts)).take(AAC_SAMPLES * CHANNELS as usize).collect()
+}
 
-    fn new() -> Result<Tone, ff::Error> {
-        let mut random = fastrand::Rng::with_seed(48_000);
-        let n = TONE_FRAMES as usize * AAC_SAMPLES * CHANNELS as usize;
-        let samples = (0..n).map(|_| (random.f32() * 2.0 - 1.0) * TONE_PEAK).collect();
-        let mut tone = Tone { samples, packets: Vec::new() };
-        // The second round is like every later one.
-        let mut opened = Opened::new().map_err(|_| ff::Error::Unknown)?;
-        let mut packets = Vec::new();
-        for n in 0..2 * TONE_FRAMES + DELAY as i64 {
-            packets.extend(opened.encode(tone.frame(n * AAC_TICKS), n * AAC_TICKS)?);
-        }
-        let second = packets.iter().filter(|p| p.pts >= TONE_FRAMES * AAC_TICKS).take(TONE_FRAMES as usize);
-        tone.packets = second.map(|p| p.data.clone()).collect();
-        match tone.packets.len() as i64 {
-            TONE_FRAMES => Ok(tone),
-            _ => Err(ff::Error::Bug),
-        }
-    }
+/// Samples a channel from the beginning of the stream to `pts`.
+pub(super) fn position(pts: i64) -> i64 {
+    pts * i64::from(SAMPLE_RATE) / TICKS
+}
 
-    fn index(pts: i64) -> usize {
-        (pts / AAC_TICKS).rem_euclid(TONE_FRAMES) as usize
+/// Whether an encoder can take this.
+pub(super) fn check(samples: &[f32], pts: i64, last: Option<i64>) -> Result<(), EncodeError> {
+    if !samples.is_empty() && samples.len() != AAC_SAMPLES * CHANNELS as usize {
+        return Err(EncodeError::Samples { got: samples.len() });
     }
+    match last {
+        Some(last) if pts <= last => Err(EncodeError::Order { pts, last }),
+        _ => Ok(()),
+    }
+}
 
-    fn frame(&self, pts: i64) -> &[f32] {
-        let n = AAC_SAMPLES * CHANNELS as usize;
-        &self.samples[Tone::index(pts) * n..][..n]
-    }
-
-    fn packet(&self, pts: i64) -> EncodedPacket {
-        let data = self.packets[Tone::index(pts)].clone();
-        Arc::new(Packet { track: Track::Audio, pts, duration: AAC_TICKS, key: true, data })
-    }
+/// A sample that every encoder takes: FFmpeg refuses a whole frame for one infinite sample.
+pub(super) fn clean(sample: f32) -> f32 {
+    if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }
 }
 
 struct Opened {
@@ -118,7 +101,7 @@ impl AacEncoder {
             open: None,
             held: VecDeque::new(),
             quiet_since: None,
-            tone: Tone::get()?,
+            tone: prepared()?,
             last_pts: None,
         })
     }
@@ -126,12 +109,7 @@ impl AacEncoder {
 
 impl AudioEncoder for AacEncoder {
     fn encode(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, EncodeError> {
-        if !samples.is_empty() && samples.len() != AAC_SAMPLES * CHANNELS as usize {
-            return Err(EncodeError::Samples { got: samples.len() });
-        }
-        if let Some(last) = self.last_pts.filter(|&last| pts <= last) {
-            return Err(EncodeError::Order { pts, last });
-        }
+        check(samples, pts, self.last_pts)?;
         self.last_pts = Some(pts);
         if samples.is_empty() && self.open.is_none() {
             self.held.push_back(pts);
@@ -153,15 +131,15 @@ impl AudioEncoder for AacEncoder {
 impl AacEncoder {
     /// Through the encoder. It gets the room tone around what is said too, so that nothing is cut off at the seams.
     fn speak(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, ff::Error> {
-        let (tone, mut out) = (self.tone, Vec::new());
+        let mut out = Vec::new();
         let mut open = match self.open.take() {
             Some(open) => open,
             None => {
                 let mut open = Opened::new().map_err(|_| ff::Error::Unknown)?;
                 let before = self.held.front().unwrap_or(&pts) - AAC_TICKS;
-                out.extend(open.encode(tone.frame(before), before)?);
+                out.extend(open.encode(&tone_frame(before), before)?);
                 for held in self.held.drain(..) {
-                    out.extend(open.encode(tone.frame(held), held)?);
+                    out.extend(open.encode(&tone_frame(held), held)?);
                 }
                 // What came before the held frames is out already.
                 out.retain(|p: &EncodedPacket| p.pts > before);
@@ -171,7 +149,7 @@ impl AacEncoder {
         };
         if samples.is_empty() {
             self.quiet_since.get_or_insert(pts);
-            out.extend(open.encode(tone.frame(pts), pts)?);
+            out.extend(open.encode(&tone_frame(pts), pts)?);
         } else {
             self.quiet_since = None;
             out.extend(open.encode(samples, pts)?);
@@ -231,8 +209,7 @@ impl Opened {
         for channel in 0..CHANNELS as usize {
             let plane = self.frame.plane_mut::<f32>(channel);
             for (to, from) in plane.iter_mut().zip(samples.iter().skip(channel).step_by(CHANNELS as usize)) {
-                // The encoder refuses a whole frame for one infinite sample.
-                *to = if from.is_finite() { from.clamp(-1.0, 1.0) } else { 0.0 };
+                *to = clean(*from);
             }
         }
         self.frame.set_pts(Some(self.samples));

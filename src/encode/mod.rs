@@ -1,15 +1,18 @@
-//! H.264 and AAC through FFmpeg, and the clock that says when a frame is due.
+//! H.264, AAC and Opus through FFmpeg, and the clock that says when a frame is due.
 
 pub mod annexb;
 mod audio;
 mod clock;
 mod open;
+mod opus;
 mod picture;
 mod probe;
+mod tone;
 mod video;
 
 pub use audio::AacEncoder;
 pub use clock::{AAC_SAMPLES, AAC_TICKS, AudioClock, Due, FrameClock, GOP_SECONDS, SAMPLE_RATE};
+pub use opus::{OPUS_SAMPLES, OPUS_TICKS, OpusEncoder};
 pub use probe::{EncoderStatus, probe};
 pub use video::H264Encoder;
 
@@ -54,6 +57,7 @@ pub struct StreamInfo {
     /// SPS and PPS, Annex B.
     pub video_extradata: Bytes,
     pub audio_codec: AudioCodec,
+    /// 0: there is no sound in this codec, its encoder does not open.
     pub audio_kbps: u32,
     pub sample_rate: u32,
     pub channels: u16,
@@ -72,8 +76,18 @@ pub enum AudioCodec {
     Opus,
 }
 
+impl AudioCodec {
+    /// Bit rate of what is said, kbit/s.
+    pub fn kbps(self) -> u32 {
+        match self {
+            AudioCodec::Aac => audio::KBPS,
+            AudioCodec::Opus => opus::KBPS,
+        }
+    }
+}
+
 impl StreamInfo {
-    /// What the two encoders of a stream make now.
+    /// What two encoders of a stream make now.
     pub fn new(settings: &VideoSettings, video: &dyn VideoEncoder, audio: &dyn AudioEncoder) -> Self {
         Self {
             width: settings.width,
@@ -81,8 +95,8 @@ impl StreamInfo {
             fps: settings.fps,
             video_kbps: settings.kbps,
             video_extradata: video.extradata(),
-            audio_codec: AudioCodec::Aac,
-            audio_kbps: audio::KBPS,
+            audio_codec: audio.codec(),
+            audio_kbps: audio.codec().kbps(),
             sample_rate: SAMPLE_RATE,
             channels: audio::CHANNELS,
             audio_extradata: audio.extradata(),
@@ -166,13 +180,17 @@ pub trait VideoEncoder: Send {
     fn extradata(&self) -> Bytes;
 }
 
-/// Turns sound into AAC-LC frames. One a stream.
+/// Turns sound into packets of one codec. One a stream and codec.
 pub trait AudioEncoder: Send {
-    /// Encodes `samples` (interleaved stereo f32, exactly 1,024 a channel; empty: nobody speaks) beginning at `pts`. Packets come
-    /// out two frames (43 ms) later, with the pts of their own samples.
+    /// Encodes `samples` (interleaved stereo f32, exactly 1,024 a channel; empty: nobody speaks) beginning at `pts`. Packets
+    /// come out up to two frames (43 ms) later, with the pts of the samples they decode to.
     fn encode(&mut self, samples: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, EncodeError>;
-    /// AudioSpecificConfig.
+    /// AAC: AudioSpecificConfig. Opus: empty.
     fn extradata(&self) -> Bytes;
+    /// What it makes.
+    fn codec(&self) -> AudioCodec {
+        AudioCodec::Aac
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

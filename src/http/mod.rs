@@ -3,6 +3,8 @@
 //! It decides nothing about pictures or packets. It listens on loopback only and checks `Host` and, for the stream,
 //! `Origin`, so that no other page in the operator's browser can read it.
 
+pub mod server;
+
 use crate::output::preview::{PreviewHub, Segment};
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -162,7 +164,8 @@ async fn preview(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -
     upgrade.max_message_size(REPORT).on_upgrade(move |socket| session(socket, shared))
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a `Host` header names this host.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "127.0.0.1" | "localhost" | "[::1]")
 }

@@ -186,7 +186,7 @@ impl RtmpTarget {
     }
 
     /// Host and port for error words: `live.example.com:443`.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("{}:{}", self.bracketed(), self.port())
     }
 
@@ -203,6 +203,14 @@ impl RtmpTarget {
     /// The `tcUrl` of the connect command: the address as the platform wrote it, without the key.
     pub(super) fn tc_url(&self) -> String {
         format!("{}://{}/{}", self.scheme(), self.host_and_port(), self.app)
+    }
+
+    /// `rtmp[s]://[user:password@]host[:port]/app/key` in one piece, as the platform wrote it: for a service that publishes in
+    /// our place. Without a key it ends in `/`, for such a service takes the last segment to be one.
+    pub(crate) fn full_url(&self) -> SecretString {
+        let user = self.user.as_ref().map(|u| format!("{}@", u.expose_secret())).unwrap_or_default();
+        let key = self.key.as_ref().map(StreamKey::expose).unwrap_or_default();
+        SecretString::from(format!("{}://{user}{}/{}/{key}", self.scheme(), self.host_and_port(), self.app))
     }
 
     pub(super) fn app(&self) -> &str {

@@ -1,8 +1,9 @@
 //! FFmpeg's log lines into `tracing`, without secrets.
 //!
-//! FFmpeg prints addresses with the stream key in them, and servers may repeat a key in their error words. Every line
-//! passes [`scrub`], which works twice over: it replaces the secrets it was told ([`register_secret`]), and it cuts
-//! everything after host and application from whatever looks like an RTMP address.
+//! FFmpeg prints addresses with the stream key in them, and servers may repeat a key in their error words; LiveKit's server
+//! repeats a whole join token when it refuses one. Every line passes [`scrub`], which works in three ways: it replaces the
+//! secrets it was told ([`register_secret`]), it replaces whatever looks like a token (JWT), and it cuts everything after
+//! host and application from whatever looks like an RTMP address.
 
 use ffmpeg_next::ffi;
 use std::borrow::Cow;
@@ -14,6 +15,9 @@ use std::sync::{Once, PoisonError, RwLock};
 /// Shorter secrets are not replaced in running text: the log would be unreadable and the "secret" is a guess away.
 const SHORTEST_SECRET: usize = 4;
 const PLACEHOLDER: &str = "[key]";
+const TOKEN_PLACEHOLDER: &str = "[token]";
+/// Every JWT begins so: base64url of `{"`.
+const TOKEN_START: &str = "eyJ";
 /// Bytes a log line may have; longer ones lose their tail, and a little more in case that cut a secret in two.
 const LONGEST_LINE: usize = 4_096;
 const LONGEST_SECRET: usize = 1_024;
@@ -34,7 +38,7 @@ pub fn register_secret(text: &str) {
     secrets.insert(at, text.into());
 }
 
-/// The text without registered secrets and without what follows host and application in RTMP addresses.
+/// The text without registered secrets, without tokens (JWT) and without what follows host and application in RTMP addresses.
 #[must_use]
 pub fn scrub(text: &str) -> String {
     let mut out = Cow::Borrowed(text);
@@ -43,7 +47,37 @@ pub fn scrub(text: &str) -> String {
             out = Cow::Owned(out.replace(&**secret, PLACEHOLDER));
         }
     }
-    cut_addresses(&out)
+    cut_addresses(&cut_tokens(&out))
+}
+
+/// Replaces `eyJ….….…` and its beginnings: a line may have been cut short inside a token.
+fn cut_tokens(text: &str) -> Cow<'_, str> {
+    let (mut out, mut done) = (String::new(), 0);
+    let mut from = 0;
+    while let Some(found) = text[from..].find(TOKEN_START) {
+        let start = from + found;
+        let part = |at: usize| {
+            text[at..].bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=')).count()
+        };
+        let header = start + part(start);
+        if !text[header..].starts_with('.') || part(header + 1) == 0 {
+            // Some other word.
+            from = header;
+            continue;
+        }
+        let mut end = header + 1 + part(header + 1);
+        if text[end..].starts_with('.') && part(end + 1) > 0 {
+            end += 1 + part(end + 1);
+        }
+        out.push_str(&text[done..start]);
+        out.push_str(TOKEN_PLACEHOLDER);
+        (done, from) = (end, end);
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[done..]);
+    Cow::Owned(out)
 }
 
 /// Cuts `rtmp…://user:password@host/app/rest` down to `rtmp…://host/app/[key]`.
@@ -245,6 +279,19 @@ mod tests {
         assert_eq!(scrub("[rtmp @ 0x1] rtmpe://h/a/b"), "[rtmp @ 0x1] rtmpe://h/a/[key]");
         assert_eq!(scrub("rtmp"), "rtmp");
         assert_eq!(scrub("ünïcode rtmp://hö/ä/ß ü"), "ünïcode rtmp://hö/ä/[key] ü");
+    }
+
+    #[test]
+    fn whatever_looks_like_a_token_is_replaced_also_when_the_line_ends_in_it() {
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJkZXZrZXkifQ.ImrE0eUdU-W_mdIY";
+        assert_eq!(scrub(&format!("invalid token: {token}, error: expired")), "invalid token: [token], error: expired");
+        assert_eq!(
+            scrub(&format!("ws://h/rtc?access_token={token}&sdk=rust {token}.")),
+            "ws://h/rtc?access_token=[token]&sdk=rust [token]."
+        );
+        assert_eq!(scrub(&token[..token.len() - 20]), "[token]", "cut in its second part");
+        assert_eq!(scrub(&token[..token.len() - 10]), "[token]", "cut in its third part");
+        assert_eq!(scrub("ünï eyJ eyJa. eyJb é"), "ünï eyJ eyJa. eyJb é");
     }
 
     #[test]

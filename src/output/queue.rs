@@ -11,6 +11,7 @@ use crate::encode::{EncodedPacket, StreamInfo, TICKS, Track};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// A packet and the stream parameters it belongs to.
 #[derive(Clone, Debug)]
@@ -184,7 +185,10 @@ struct Inner {
 #[derive(Debug)]
 pub struct SharedQueue {
     inner: Mutex<Inner>,
+    /// For writers that are threads.
     changed: Condvar,
+    /// For the writer that is a task; see [`Self::next`].
+    arrived: Notify,
 }
 
 /// Numbers for [`super::Status`].
@@ -202,7 +206,7 @@ impl SharedQueue {
     pub fn new(capacity: Duration) -> Self {
         let inner =
             Inner { queue: PacketQueue::new(capacity), info: None, closed: false, refusing: false, last_drop: None };
-        Self { inner: Mutex::new(inner), changed: Condvar::new() }
+        Self { inner: Mutex::new(inner), changed: Condvar::new(), arrived: Notify::new() }
     }
 
     /// Packets pushed from now on belong to these parameters.
@@ -223,7 +227,38 @@ impl SharedQueue {
             inner.last_drop = Some(Instant::now());
         }
         drop(inner);
-        self.changed.notify_all();
+        self.tell();
+    }
+
+    /// The next packet for a writer that is a task, waiting for it; None once the queue is closed and empty. A call that is
+    /// dropped takes nothing. For one task at a time.
+    pub async fn next(&self) -> Option<Queued> {
+        loop {
+            {
+                let mut inner = self.lock();
+                if let Some(item) = inner.queue.pop() {
+                    return Some(item);
+                }
+                if inner.closed {
+                    return None;
+                }
+            }
+            // What comes between the look above and this line is kept as a permit.
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Waits until a packet is queued (true) or the queue is closed (false), as a task.
+    pub async fn filled(&self) -> bool {
+        loop {
+            {
+                let inner = self.lock();
+                if inner.closed || !inner.queue.is_empty() {
+                    return !inner.closed;
+                }
+            }
+            self.arrived.notified().await;
+        }
     }
 
     /// The next packet, waiting for it until `deadline`.
@@ -286,7 +321,22 @@ impl SharedQueue {
     /// Nothing more comes in; what is queued can still be taken.
     pub fn close(&self) {
         self.lock().closed = true;
+        self.tell();
+    }
+
+    /// Begins on the newest IDR in the queue where it is younger than `age`, otherwise on the next one to come: what
+    /// waited longer would reach viewers as a burst and raise their delay.
+    pub fn resume_at_recent_idr(&self, age: Duration) -> bool {
+        let mut inner = self.lock();
+        if inner.queue.resume_at_idr() && inner.queue.queued() > age {
+            inner.queue.clear();
+        }
+        !inner.queue.is_empty()
+    }
+
+    fn tell(&self) {
         self.changed.notify_all();
+        self.arrived.notify_one();
     }
 
     #[must_use]
@@ -486,6 +536,40 @@ mod tests {
                 }
                 prop_assert_eq!(pushed, popped + queue.len() as u64 + queue.dropped_video() + queue.dropped_audio());
             }
+        }
+    }
+
+    #[test]
+    fn a_task_that_waits_is_woken_by_a_packet_and_by_the_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let queue = SharedQueue::new(Duration::from_secs(1));
+        queue.configure(info());
+        std::thread::scope(|s| {
+            let taker = s.spawn(|| {
+                runtime.block_on(async {
+                    assert!(queue.filled().await);
+                    let first = queue.next().await.map(|i| i.packet.pts);
+                    (first, queue.next().await.is_none(), queue.filled().await)
+                })
+            });
+            queue.push(packet(Track::Video, 7, true));
+            while !queue.stats().queued.is_zero() || queue.info().is_none() || !queue.lock().queue.is_empty() {
+                std::thread::yield_now();
+            }
+            queue.close();
+            assert_eq!(taker.join().unwrap(), (Some(7), true, false));
+        });
+    }
+
+    #[test]
+    fn an_idr_that_waited_too_long_gives_way_to_the_next_one() {
+        for (frames, recent) in [(6, true), (30, false)] {
+            let queue = SharedQueue::new(Duration::from_secs(4));
+            queue.configure(info());
+            (0..frames).for_each(|n| queue.push(packet(Track::Video, n * 3_000, n == 0)));
+            assert_eq!(queue.resume_at_recent_idr(Duration::from_millis(300)), recent);
+            queue.push(packet(Track::Video, frames * 3_000, false));
+            assert_eq!(queue.lock().queue.len() as i64, if recent { frames + 1 } else { 0 });
         }
     }
 }

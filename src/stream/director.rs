@@ -14,6 +14,8 @@ pub struct Director {
     show: Presentation,
     /// The state that `show` has.
     shown: Option<Arc<MatchState>>,
+    /// The same as the view sees it, until a picture of it went out.
+    news: Option<Arc<MatchState>>,
     composer: Composer,
     raster: Raster,
     renderer: Box<dyn Renderer>,
@@ -55,6 +57,7 @@ impl Director {
             delayed,
             show,
             shown: None,
+            news: None,
             composer,
             raster,
             renderer,
@@ -91,10 +94,12 @@ impl Director {
             Ok(rendered) => {
                 self.last = rendered.frame.clone();
                 let changed = rendered.damage != Damage::None;
-                Picture { frame: rendered.frame, changed, damage: rendered.damage, trouble: None, state: None }
+                let state = self.news.take();
+                Picture { frame: rendered.frame, changed, damage: rendered.damage, trouble: None, state }
             }
             Err(error) => {
-                Picture { frame: self.last.clone(), changed: false, damage: Damage::None, trouble: Some(error), state: None }
+                let (frame, trouble) = (self.last.clone(), Some(error));
+                Picture { frame, changed: false, damage: Damage::None, trouble, state: None }
             }
         }
     }
@@ -127,7 +132,9 @@ impl Director {
         let Some(state) = self.delayed.at(t) else { return };
         if self.shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, &state)) {
             // Filtered before anything is drawn: what the view may not see never gets near a pixel.
-            self.show.advance(Arc::new(self.view.filter(&state)), t);
+            let seen = Arc::new(self.view.filter(&state));
+            self.show.advance(seen.clone(), t);
+            self.news = Some(seen);
             self.shown = Some(state);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Two threads carry a stream. `agentcast-draw` waits for the next frame's due time, takes the states that became current
 //! from the [`Source`], composes and renders (the [`Director`]). `agentcast-encode` takes the pictures, encodes them, adds the
-//! sound that is due and hands every packet to every destination (the [`Transmitter`]). One picture may be encoded while
+//! sound that is due and hands every destination the picture and the sound it takes (the [`Transmitter`]). One picture may be encoded while
 //! the next is drawn; never more wait. A late frame is skipped and counted by the [`FrameClock`](crate::encode::FrameClock).
 //!
 //! Both halves are plain structs without a thread or a clock, so a test (and the offline renderer) runs a whole
@@ -20,4 +20,4 @@ pub use clock::{Clock, SystemClock};
 pub use director::{Director, Picture};
 pub use source::{Feed, Live, Replay, ReplayOptions, Source};
 pub use status::StreamStatus;
-pub use transmitter::{OutputId, Transmitter};
+pub use transmitter::{Joiners, OpenAudio, OutputId, Transmitter};

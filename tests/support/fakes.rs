@@ -1,7 +1,10 @@
 //! Small stand-ins for the adapters of a stream, and a clock that does not wait.
 
 use agentcast::draw::{Damage, DrawList, Frame, Nv12, Size};
-use agentcast::encode::{AudioEncoder, EncodeError, EncodedPacket, Packet, StreamInfo, TICKS, Track, VideoEncoder};
+use agentcast::encode::{
+    AudioCodec, AudioEncoder, EncodeError, EncodedPacket, Packet, StreamInfo, TICKS, Track, VideoEncoder,
+};
+use agentcast::game::MatchState;
 use agentcast::output::{Destination, State, Status};
 use agentcast::raster::PixelSource;
 use agentcast::render::{RenderError, Rendered, Renderer};
@@ -84,7 +87,7 @@ impl VideoEncoder for FakeVideo {
             self.failed = true;
             return Err(EncodeError::Missing("fake", "this test"));
         }
-        let key = idr || n % (2 * self.fps) == 0 || std::mem::take(&mut self.failed);
+        let key = std::mem::take(&mut self.failed) || idr || n % (2 * self.fps) == 0;
         let data = Bytes::from_static(b"p");
         Ok(vec![Arc::new(Packet { track: Track::Video, pts, duration: TICKS / self.fps, key, data })])
     }
@@ -111,11 +114,41 @@ impl AudioEncoder for FakeAudio {
     }
 }
 
+/// One packet a frame, 20 ms apart and no further than the frame.
+#[derive(Default)]
+pub struct FakeOpus(Option<i64>);
+
+impl AudioEncoder for FakeOpus {
+    fn encode(&mut self, _: &[f32], pts: i64) -> Result<Vec<EncodedPacket>, EncodeError> {
+        let mut next = self.0.unwrap_or(pts);
+        let mut packets = Vec::new();
+        while next < pts + 1_920 {
+            let data = Bytes::from_static(b"o");
+            packets.push(Arc::new(Packet { track: Track::Audio, pts: next, duration: 1_800, key: true, data }));
+            next += 1_800;
+        }
+        self.0 = Some(next);
+        Ok(packets)
+    }
+
+    fn extradata(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn codec(&self) -> AudioCodec {
+        AudioCodec::Opus
+    }
+}
+
 /// What a destination got.
 #[derive(Default)]
 pub struct Got {
     pub infos: Vec<Arc<StreamInfo>>,
     pub packets: Vec<EncodedPacket>,
+    /// Each with the number of packets that came before it.
+    pub states: Vec<(usize, Arc<MatchState>)>,
+    /// A viewer waits for an IDR; set by the test, taken back by the IDR.
+    pub wants_idr: bool,
     pub stopped: bool,
 }
 
@@ -123,12 +156,27 @@ pub struct Got {
 pub struct Sink {
     pub got: Arc<Mutex<Got>>,
     pub state: State,
+    pub audio: AudioCodec,
+    pub constant_gop: bool,
 }
 
 impl Sink {
+    /// Takes AAC, as a file does.
     pub fn new() -> (Sink, Arc<Mutex<Got>>) {
         let got = Arc::<Mutex<Got>>::default();
-        (Sink { got: got.clone(), state: State::Live }, got)
+        (Sink { got: got.clone(), state: State::Live, audio: AudioCodec::Aac, constant_gop: false }, got)
+    }
+
+    /// Takes AAC and needs a constant GOP.
+    pub fn rtmp() -> (Sink, Arc<Mutex<Got>>) {
+        let (sink, got) = Sink::new();
+        (Sink { constant_gop: true, ..sink }, got)
+    }
+
+    /// Takes Opus.
+    pub fn room() -> (Sink, Arc<Mutex<Got>>) {
+        let (sink, got) = Sink::new();
+        (Sink { audio: AudioCodec::Opus, ..sink }, got)
     }
 }
 
@@ -138,7 +186,27 @@ impl Destination for Sink {
     }
 
     fn send(&mut self, packet: EncodedPacket) {
-        self.got.lock().unwrap().packets.push(packet);
+        let mut got = self.got.lock().unwrap();
+        got.wants_idr &= !(packet.track == Track::Video && packet.key);
+        got.packets.push(packet);
+    }
+
+    fn audio_codec(&self) -> AudioCodec {
+        self.audio
+    }
+
+    fn show(&mut self, state: &Arc<MatchState>) {
+        let mut got = self.got.lock().unwrap();
+        let at = got.packets.len();
+        got.states.push((at, state.clone()));
+    }
+
+    fn wants_idr(&self) -> bool {
+        self.got.lock().unwrap().wants_idr
+    }
+
+    fn needs_constant_gop(&self) -> bool {
+        self.constant_gop
     }
 
     fn status(&self) -> Status {

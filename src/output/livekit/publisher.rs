@@ -1,0 +1,149 @@
+//! The thread of a room destination: joins, stays, and comes back after everything that is not somebody's decision.
+
+use super::audience::Audience;
+use super::ends::{End, Next};
+use super::news::News;
+use super::session::{Memory, Session};
+use super::tracks::Holds;
+use super::{RoomOptions, RoomTarget, Shared, join};
+use crate::output::State;
+use crate::output::backoff::{Backoff, BackoffSettings};
+use livekit_signaling::SignalClient;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// The first try comes within 0.3 s: viewers of a room wait with their pages open. The cap keeps the way back short after an
+/// outage of any length; a LiveKit server takes a join every few seconds with ease.
+const BACKOFF: BackoffSettings = BackoffSettings {
+    first: Duration::from_millis(200),
+    factor: 1.8,
+    cap: Duration::from_secs(3),
+    reset_after: Duration::from_secs(10),
+};
+
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    target: RoomTarget,
+    options: RoomOptions,
+    memory: Memory,
+    backoff: Backoff,
+    /// Refusals of the key in a row.
+    refusals: u32,
+    /// Whether any join has succeeded.
+    joined: bool,
+    /// Goodbyes to sessions that were given up; each lasts 2 s at most.
+    goodbyes: JoinSet<()>,
+}
+
+impl Publisher {
+    pub fn new(shared: Arc<Shared>, target: RoomTarget, options: RoomOptions) -> Self {
+        let instance = format!("{:016x}", fastrand::u64(..));
+        let news = News::new(&target, &instance, shared.states.subscribe());
+        let memory = Memory { holds: Holds::default(), audience: Audience::default(), news, instance, stays: 0 };
+        let backoff = Backoff::new(BACKOFF);
+        Self { shared, target, options, memory, backoff, refusals: 0, joined: false, goodbyes: JoinSet::new() }
+    }
+
+    /// Until the stream is over.
+    pub async fn run(mut self) {
+        if self.shared.queue.filled().await {
+            self.publish().await;
+        }
+        self.shared.life().stopped();
+    }
+
+    async fn publish(&mut self) {
+        loop {
+            {
+                let mut life = self.shared.life();
+                let fresh = life.connections == 0 && life.last_error.is_none();
+                life.state = if fresh { State::Connecting } else { State::Reconnecting };
+                (life.retry_at, life.note) = (None, None);
+            }
+            let (end, lived) = self.stay().await;
+            self.shared.idr_served();
+            {
+                let mut life = self.shared.life();
+                life.note = None;
+                life.viewers.now = 0;
+            }
+            while self.goodbyes.try_join_next().is_some() {}
+            self.backoff.lived(lived);
+            self.refusals = if matches!(end, End::Refused(_)) { self.refusals + 1 } else { 0 };
+            match end.next(self.refusals) {
+                Next::Stop => return,
+                Next::Rest(words) => return self.rest(words).await,
+                Next::Rejoin(words) => {
+                    if self.pause(words).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One stay, from the join to its end, and how long media flowed.
+    async fn stay(&mut self) -> (End, Duration) {
+        let shared = self.shared.clone();
+        let joined = tokio::select! {
+            () = shared.stop_point(Duration::MAX) => return (End::Stopped, Duration::ZERO),
+            joined = self.join() => joined,
+        };
+        let joined = match joined {
+            Ok(joined) => joined,
+            Err(end) => return (end, Duration::ZERO),
+        };
+        self.joined = true;
+        let Some(info) = shared.queue.info() else { return (End::Stopped, Duration::ZERO) };
+        match Session::begin(&shared, &self.target, &self.options, &mut self.memory, info, joined).await {
+            Ok(session) => {
+                let (end, signal, lived) = session.run().await;
+                if end != End::Stopped {
+                    self.say_goodbye(signal);
+                }
+                (end, lived)
+            }
+            Err((end, signal)) => {
+                self.say_goodbye(signal);
+                (end, Duration::ZERO)
+            }
+        }
+    }
+
+    async fn join(&mut self) -> Result<join::Joined, End> {
+        let metadata = self.memory.news.metadata();
+        join::open_room(&self.target, &metadata.room, &self.memory.instance, !self.joined).await?;
+        join::join(&self.target, metadata.participant).await
+    }
+
+    /// Beside the way back, which need not wait for it.
+    fn say_goodbye(&mut self, signal: Arc<SignalClient>) {
+        self.goodbyes.spawn(async move { join::leave(&signal).await });
+    }
+
+    /// Waits for a person, without touching the network.
+    async fn rest(&mut self, words: String) {
+        tracing::error!(destination = self.shared.name, "gave up: {words}");
+        self.shared.queue.refuse();
+        {
+            let mut life = self.shared.life();
+            life.state = State::NeedsAttention;
+            life.last_error = Some(words);
+        }
+        self.shared.stop_point(Duration::MAX).await;
+    }
+
+    /// Sleeps until the next attempt; true when the stream ended meanwhile.
+    async fn pause(&mut self, words: String) -> bool {
+        let pause = self.backoff.next_pause(fastrand::f64());
+        tracing::warn!(destination = self.shared.name, "{words} (next attempt in {:.1} s)", pause.as_secs_f32());
+        {
+            let mut life = self.shared.life();
+            life.state = State::Reconnecting;
+            life.last_error = Some(words);
+            life.retry_at = Some(Instant::now() + pause);
+        }
+        tokio::time::timeout(pause, self.shared.stop_point(Duration::MAX)).await.is_ok()
+    }
+}
