@@ -88,7 +88,7 @@ fn drain(relay: &mut Relay, now: &mut Instant) -> Vec<Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn page_has_the_board_that_the_view_sees_whenever_it_joined(seed: u64, view in 0usize..3, steps in 1u64..60, odd: bool) {
