@@ -135,7 +135,6 @@ impl<'a> Session<'a> {
         };
         memory.stays += 1;
         memory.audience.begin(&me.identity, &response.other_participants);
-        memory.news.joined();
         let (tracks, requests) = Tracks::announce(&info, &memory.holds, &memory.stays.to_string());
         let mut outbox = Outbox::default();
         requests.into_iter().for_each(|request| outbox.push(Request::AddTrack(request)));
@@ -209,7 +208,7 @@ impl<'a> Session<'a> {
             step = self.link.step() => Happened::Link(step),
             () = self.outbox.deliver(&self.signal), if self.link.carries() => Happened::Sent,
             item = next_media(self.shared, &self.publisher.commands), if live => Happened::Media(item),
-            () = self.memory.news.arrives(), if live && self.options.data => Happened::News,
+            () = self.memory.news.arrives(), if live => Happened::News,
             () = tokio::time::sleep_until(wake.into()) => Happened::Wake,
         }
     }
@@ -296,10 +295,8 @@ impl<'a> Session<'a> {
             Response::Update(update) => {
                 let joined = self.memory.audience.update(&self.me.identity, &update.participants);
                 self.tell_viewers();
-                if self.options.data {
-                    for identity in joined {
-                        self.push_data(|news| news.snapshot_for(identity));
-                    }
+                if !joined.is_empty() {
+                    self.push_data(|news| news.snapshot(&joined));
                 }
             }
             Response::Mute(request) => {
@@ -443,6 +440,7 @@ impl<'a> Session<'a> {
         }
         let took = now.duration_since(self.began);
         tracing::info!(destination = self.shared.name, "live after {} ms", took.as_millis());
+        self.push_data(|news| news.snapshot(&[]));
     }
 
     /// ICE has found a path again.
@@ -664,7 +662,7 @@ impl<'a> Session<'a> {
                 loss * 100.0
             )
         });
-        let note = signalling.or_else(|| self.memory.holds.words()).or(loss);
+        let note = signalling.or_else(|| self.memory.holds.words()).or(loss).or_else(|| self.memory.news.trouble());
         let mut life = self.shared.life();
         life.note = note;
         if self.live.is_some() {
