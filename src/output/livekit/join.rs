@@ -70,7 +70,7 @@ pub(super) async fn open_room(
     first: bool,
 ) -> Result<(), End> {
     let rooms = Rooms::new(&target.server);
-    rooms.ensure(&target.room, metadata).await.map_err(|e| ends::from_api(&e))?;
+    rooms.ensure(&target.room, &metadata.to_json()).await.map_err(|e| ends::from_api(&e))?;
     if first {
         return Ok(());
     }

@@ -614,7 +614,7 @@ impl<'a> Session<'a> {
             let (rooms, room) = (Rooms::new(&self.target.server), self.target.room.clone());
             let name = self.shared.name.clone();
             self.calls.spawn(async move {
-                if let Err(e) = rooms.set_metadata(&room, &metadata.room).await {
+                if let Err(e) = rooms.set_metadata(&room, &metadata.room.to_json()).await {
                     tracing::warn!(destination = name, "the room's title was not changed: {e}");
                 }
             });
