@@ -23,6 +23,7 @@ use crate::game::adapters::Record;
 use crate::game::{DelayError, Delayed, View};
 use crate::output::Destination;
 use crate::output::key::{KeyError, RtmpTarget, StreamKey, TargetError};
+use crate::output::livekit::{RoomOptions, RoomOutput, RoomTarget};
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
 use crate::overlay::{Badge, Composer, LayoutError, Motion, OnAir, Presentation, Theme, ThemeError};
 use crate::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
@@ -140,6 +141,11 @@ impl Studio {
     pub fn rtmp(&self, url: &str, key: String) -> Result<Box<dyn Destination>, StudioError> {
         let target = RtmpTarget::parse(url, Some(StreamKey::new(&key)?))?;
         Ok(Box::new(RtmpOutput::spawn(target, RtmpOptions::default())?))
+    }
+
+    /// A LiveKit room.
+    pub fn room(&self, target: RoomTarget) -> Result<Box<dyn Destination>, StudioError> {
+        Ok(Box::new(RoomOutput::spawn(target, RoomOptions::default())?))
     }
 
     fn start(

@@ -2,6 +2,7 @@
 
 mod check;
 mod key;
+mod livekit;
 mod offline;
 mod on_air;
 mod serve;
@@ -11,9 +12,11 @@ use crate::draw::Size;
 use crate::encode::{Profile, VideoCodec};
 use crate::game::View;
 use crate::game::adapters::Format;
+use crate::livekit::token::Role;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Headless broadcaster for AI agents: match state in, a watchable stream out.
 #[derive(Parser, Debug)]
@@ -32,6 +35,9 @@ Examples:
   agentcast play match.pgn --rtmp rtmp://live.example.com/app
                                                    asks for the stream key and goes on air
   my-game-server | agentcast play - --record m.mp4 live: one event a line (JSON)
+  agentcast play match.pgn --livekit-room final    into a LiveKit room (LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET)
+  agentcast token --room final --identity ada --role viewer
+                                                   prints a token to join that room with
   agentcast render match.pgn -o match.mp4          faster than real time
   agentcast render match.pgn -o frame.png --at 42  one picture
   agentcast check --rtmp rtmps://live.example.com/app
@@ -49,6 +55,8 @@ enum Command {
     Render(Render),
     /// Say what works on this machine, line by line, with what to do
     Check(Check),
+    /// Print a token to join a LiveKit room with (signed with LIVEKIT_API_KEY and LIVEKIT_API_SECRET)
+    Token(Token),
     /// Take the webhooks of a LiveKit server and show what it tells: rooms, viewers, egress jobs
     Serve(serve::Serve),
 }
@@ -68,6 +76,9 @@ struct Demo {
     /// Port of the preview page on 127.0.0.1 (0: any free one)
     #[arg(long, default_value_t = 8090)]
     preview_port: u16,
+    /// Publish into a LiveKit room too (agentcast-demo unless --livekit-room names one), and print how to watch
+    #[arg(long)]
+    livekit: bool,
 }
 
 #[derive(Args, Debug)]
@@ -127,6 +138,43 @@ struct Check {
     /// Part of the name of the graphics adapter to use
     #[arg(long, env = "AGENTCAST_ADAPTER")]
     adapter: Option<String>,
+    /// Also check the LiveKit server. Done without asking where LIVEKIT_URL or LIVEKIT_API_KEY is set
+    #[arg(long)]
+    livekit: bool,
+    #[command(flatten)]
+    livekit_server: livekit::ServerArgs,
+    /// Also start an egress job on the LiveKit server, with nothing to send, and stop it: only so a worker shows itself
+    #[arg(long)]
+    egress: bool,
+    /// Address of a running `agentcast serve`: also tell whether webhooks of the LiveKit server arrive there
+    #[arg(long, value_name = "URL")]
+    service: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct Token {
+    /// The room, 1 to 256 bytes
+    #[arg(long)]
+    room: String,
+    /// Who it is for, 1 to 256 bytes. Whoever joins second under one identity takes the first one's place
+    #[arg(long)]
+    identity: String,
+    /// publisher: sends a stream. viewer: watches. guest: watches, and publishes once approved. operator: hidden, sees, mutes
+    /// and removes participants
+    #[arg(long, value_parser = role)]
+    role: Role,
+    /// Name that others see
+    #[arg(long)]
+    name: Option<String>,
+    /// How long one can join with it: 90s, 30m, 2h. Default: 1h, publishers 10m; at most: 6h, publishers 60m
+    #[arg(long, value_parser = livekit::duration)]
+    ttl: Option<Duration>,
+    /// Viewer or guest may send chat
+    #[arg(long)]
+    chat: bool,
+    /// Guest may publish camera and microphone
+    #[arg(long)]
+    approved: bool,
 }
 
 #[derive(Args, Debug)]
@@ -197,6 +245,8 @@ struct OutputArgs {
     /// Record to this MP4 file (replaced if it exists)
     #[arg(long, value_name = "PATH")]
     record: Option<PathBuf>,
+    #[command(flatten)]
+    room: livekit::RoomArgs,
 }
 
 /// Runs the program.
@@ -213,6 +263,7 @@ pub fn main() -> ExitCode {
         Command::Play(args) => on_air::play(args),
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
+        Command::Token(args) => livekit::token(args),
         Command::Serve(args) => serve::run(args),
     };
     done.unwrap_or_else(|error| {
@@ -276,6 +327,10 @@ fn profile(s: &str) -> Result<Profile, String> {
         "baseline" => Ok(Profile::ConstrainedBaseline),
         _ => Err("high or baseline".into()),
     }
+}
+
+fn role(s: &str) -> Result<Role, String> {
+    s.parse().map_err(|_| "publisher, viewer, guest or operator".into())
 }
 
 fn format(s: &str) -> Result<Format, String> {

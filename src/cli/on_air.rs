@@ -1,13 +1,19 @@
 //! `demo` and `play`: a broadcast in real time until the match is over or somebody stops it.
 
 use super::status::{StatusLine, line, say};
+use super::livekit::{Via, how_to_watch};
 use super::{Demo, OutputArgs, PictureArgs, Play, key, usage};
 use crate::game::Event;
 use crate::game::adapters::{self, Record};
 use crate::game::limits::EVENT_BYTES;
 use crate::http::PreviewServer;
+use crate::encode::VideoSettings;
+use crate::livekit::egress::{EgressApi, Encoding};
+use crate::output::egress::job::Rules;
+use crate::output::egress::{EgressOutput, EgressSettings};
 use crate::output::file::FileOutput;
 use crate::output::key::RtmpTarget;
+use crate::output::livekit::RoomTarget;
 use crate::output::preview::Preview;
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
 use crate::output::{Destination, State, Status};
@@ -42,6 +48,10 @@ pub fn demo(args: Demo) -> anyhow::Result<ExitCode> {
     say!("agentcast demo: {name}, a real recorded match");
     let mut outputs = args.outputs;
     outputs.record.get_or_insert_with(|| PathBuf::from("demo.mp4"));
+    if args.livekit {
+        outputs.room.livekit_room.get_or_insert_with(|| "agentcast-demo".into());
+        outputs.room.how_to_watch = true;
+    }
     let options = ReplayOptions {
         lead_in_ms: DEMO_LEAD_IN_MS,
         repeat_after_ms: args.repeat.then_some(OVER.as_millis() as i64),
@@ -51,8 +61,11 @@ pub fn demo(args: Demo) -> anyhow::Result<ExitCode> {
 }
 
 pub fn play(args: Play) -> anyhow::Result<ExitCode> {
-    if args.outputs.rtmp.is_empty() && args.outputs.record.is_none() && args.preview_port.is_none() {
-        let words = "nowhere to send the stream: add --rtmp URL, --record PATH or --preview-port PORT";
+    let outputs = &args.outputs;
+    let somewhere = !outputs.rtmp.is_empty() || outputs.record.is_some() || outputs.room.livekit_room.is_some();
+    if !somewhere && args.preview_port.is_none() {
+        let words =
+            "nowhere to send the stream: add --rtmp URL, --livekit-room ROOM, --record PATH or --preview-port PORT";
         return Err(usage(words).into());
     }
     let name = args.file.file_stem().map_or("match".into(), |s| s.to_string_lossy().into_owned());
@@ -108,8 +121,9 @@ fn run(
     preview_port: Option<u16>,
 ) -> anyhow::Result<ExitCode> {
     // Everything that can be wrong with the arguments comes before the first thread and the first byte written.
-    let settings = picture.settings(name)?;
+    let settings = StreamSettings { joiners: outputs.room.livekit_joiners, ..picture.settings(name)? };
     let pictures = picture.pictures()?;
+    let room = outputs.room.target(name)?;
     let targets = rtmp_targets(outputs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _inside = runtime.enter();
@@ -138,13 +152,32 @@ fn run(
         say!("preview:  http://{}/", bound.address());
         (preview, server) = (Some(destination), Some(bound));
     }
+    // Those that publish come first.
     let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
-    let publishing = targets.len();
-    for target in targets {
-        say!("publishing to {}", target.name());
-        let options = RtmpOptions { ca_file: outputs.ca_file.clone(), ..RtmpOptions::default() };
-        destinations.push(Box::new(RtmpOutput::spawn(target, options)?));
+    match &room {
+        Some(room) if outputs.room.rtmp_via == Via::LivekitEgress && !targets.is_empty() => {
+            for target in &targets {
+                say!("publishing to {} through LiveKit's Egress service", target.name());
+            }
+            destinations.push(egress(room, targets, &video)?);
+        }
+        _ => {
+            for target in targets {
+                say!("publishing to {}", target.name());
+                let options = RtmpOptions { ca_file: outputs.ca_file.clone(), ..RtmpOptions::default() };
+                destinations.push(Box::new(RtmpOutput::spawn(target, options)?));
+            }
+        }
     }
+    if let Some(target) = &room {
+        say!("publishing to room {} on {}", target.room, target.server.host());
+        destinations.push(studio.room(target.clone())?);
+        if outputs.room.how_to_watch {
+            // On standard output, which is nobody's log.
+            println!("{}", how_to_watch(&target.server, &target.room)?);
+        }
+    }
+    let publishing = destinations.len();
     if let Some(path) = &outputs.record {
         destinations.push(Box::new(FileOutput::create(path, true)?));
         say!("recording to {}", path.display());
@@ -229,12 +262,18 @@ async fn watch(
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     let mut over: Option<Instant> = None;
     let mut told = Vec::new();
+    let mut watching = None;
     loop {
         tokio::select! {
             () = signals.any() => break,
             _ = tick.tick() => {}
         }
         let status = broadcast.status();
+        let now = viewers(&status);
+        if now != watching {
+            broadcast.set_on_air(|on_air| on_air.viewers = now);
+            watching = now;
+        }
         let mut text = line(&status);
         if let Some(viewing) = server.and_then(PreviewServer::viewing) {
             text += &format!(" | watched {:.1} s behind", viewing.behind);
@@ -265,6 +304,21 @@ async fn watch(
     }
     status_line.end();
     Ok(())
+}
+
+/// How many watch at all destinations that can tell; None: none can.
+fn viewers(status: &StreamStatus) -> Option<u64> {
+    let known = status.outputs.iter().filter_map(|output| output.viewers);
+    known.map(|viewers| u64::from(viewers.now)).reduce(|a, b| a + b)
+}
+
+/// One job of LiveKit's Egress service for all addresses, from the room that the stream is published into.
+fn egress(room: &RoomTarget, targets: Vec<RtmpTarget>, video: &VideoSettings) -> anyhow::Result<Box<dyn Destination>> {
+    let encoding =
+        Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
+    let settings =
+        EgressSettings { room: room.room.clone(), identity: room.identity.clone(), source: None, encoding };
+    Ok(Box::new(EgressOutput::spawn(EgressApi::new(room.server.clone()), settings, targets, Rules::default())?))
 }
 
 /// Prints each destination's trouble once, in its own line.

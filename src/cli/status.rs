@@ -1,18 +1,37 @@
 use crate::output::State;
+use crate::output::log::scrub;
 use crate::stream::StreamStatus;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
-/// Prints a line on standard error. A closed terminal is no reason to stop a broadcast, so it never panics, unlike
-/// `eprintln!`.
+/// Prints a line on standard error, without secrets. A closed terminal is no reason to stop a broadcast, so it never panics,
+/// unlike `eprintln!`.
 macro_rules! say {
-    ($($text:tt)*) => {{
+    ($($text:tt)+) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+        let text = crate::output::log::scrub(&format!($($text)+));
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
     }};
 }
 pub(super) use say;
+
+/// Standard error for logs: every line passes the scrubber. LiveKit's crates log the server's answer to a refused token, and
+/// that answer repeats the token.
+struct Scrubbed;
+
+impl Write for Scrubbed {
+    /// Takes a whole line at once, as `tracing-subscriber` writes it.
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let text = scrub(&String::from_utf8_lossy(line));
+        std::io::stderr().lock().write_all(text.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
 
 /// Logs go to standard error: warnings by default.
 pub fn init_logging(verbose: u8) {
@@ -26,7 +45,7 @@ pub fn init_logging(verbose: u8) {
     // Only a second call could fail; the first subscriber stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Scrubbed)
         // It would be told by `eprintln!`.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
@@ -43,6 +62,9 @@ pub fn line(s: &StreamStatus) -> String {
         line += &format!(" | {} {}", o.name, word(o.state));
         if o.state == State::Live {
             line += &format!(" {}", rate(o.kbps));
+        }
+        if let Some(viewers) = o.viewers {
+            line += &format!(", {} watching", viewers.now);
         }
         if o.dropped > 0 {
             line += &format!(", {} dropped", o.dropped);
@@ -103,7 +125,7 @@ impl StatusLine {
     /// Ends the line, so that what follows stands below it.
     pub fn end(&mut self) {
         if self.terminal && self.width > 0 {
-            say!();
+            let _ = writeln!(std::io::stderr().lock());
             self.width = 0;
         }
     }

@@ -12,7 +12,9 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub fn agentcast() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentcast"));
-    command.env_remove("AGENTCAST_STREAM_KEY").env_remove("AGENTCAST_LOG");
+    for name in ["AGENTCAST_STREAM_KEY", "AGENTCAST_LOG", "LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"] {
+        command.env_remove(name);
+    }
     command
 }
 
