@@ -545,15 +545,16 @@ impl<'a> Session<'a> {
             Track::Video => (&item.packet, MediaKind::Video),
             Track::Audio => (&item.packet, MediaKind::Audio),
         };
-        let clock = *live
+        let now = Instant::now();
+        let captured = live
             .clock
-            .get_or_insert_with(|| CaptureClock::new(packet.pts, Instant::now(), self.shared.queue.stats().queued));
+            .get_or_insert_with(|| CaptureClock::new(packet.pts, now, self.shared.queue.stats().queued))
+            .at(packet.pts, now);
         if kind == MediaKind::Video && packet.key {
             live.needs_idr = false;
         }
         let wanted = self.memory.holds.of(kind) == Held::No;
         let Some(mid) = self.tracks.mid(kind).filter(|_| wanted) else { return };
-        let captured = clock.at(packet.pts);
         let command = match kind {
             MediaKind::Video => {
                 if live.needs_idr {
