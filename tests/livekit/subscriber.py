@@ -41,7 +41,7 @@ def number_of(luma):
     if luma.shape[1] < 16 * BLOCK or luma.shape[0] < BLOCK:
         return None
     edge, row = BLOCK // 4, luma[BLOCK // 4 : BLOCK - BLOCK // 4]
-    bits = [row[:, k * BLOCK + edge : (k + 1) * BLOCK - edge].mean() > 125 for k in range(16)]
+    bits = [int(row[:, k * BLOCK + edge : (k + 1) * BLOCK - edge].mean() > 125) for k in range(16)]
     value, inverse = (sum(bit << (7 - n) for n, bit in enumerate(half)) for half in (bits[:8], bits[8:]))
     return value if value ^ inverse == 0xFF else None
 
@@ -49,7 +49,7 @@ def number_of(luma):
 class Viewer:
     def __init__(self):
         self.frames = self.audio_frames = self.unreadable = self.jumps = 0
-        self.first = self.last = self.number = self.subscribed = None
+        self.first = self.last = self.number = None
         self.size = (0, 0)
         self.gaps, self.flashes, self.clicks = [], [], []
         self.squares = self.samples = self.loud_at = 0
@@ -150,7 +150,8 @@ async def stats(room):
         answer = await asyncio.wait_for(room.get_rtc_stats(), 5)
     except Exception as error:  # the SDK has no common class for it
         return {"error": type(error).__name__}
-    for entry in answer.subscriber_stats:
+    # Which of the two has it depends on the SDK's choice of one peer connection or two.
+    for entry in [*answer.subscriber_stats, *answer.publisher_stats]:
         if entry.WhichOneof("stats") == "inbound_rtp" and entry.inbound_rtp.stream.kind == "video":
             inbound, received = entry.inbound_rtp.inbound, entry.inbound_rtp.received
             return {
@@ -172,6 +173,14 @@ async def main():
     token = (await lines.readline()).decode().strip()
     room, viewer, tasks = rtc.Room(), Viewer(), []
 
+    def start(work):
+        def ended(task):
+            if not task.cancelled() and task.exception():
+                emit("failed", error=type(task.exception()).__name__, text=str(task.exception())[:500])
+
+        tasks.append(asyncio.ensure_future(work))
+        tasks[-1].add_done_callback(ended)
+
     @room.on("track_subscribed")
     def _(track, publication, participant):
         emit(
@@ -185,7 +194,7 @@ async def main():
             metadata=participant.metadata,
         )
         watch = viewer.watch if track.kind == rtc.TrackKind.KIND_VIDEO else viewer.listen
-        tasks.append(asyncio.ensure_future(watch(track)))
+        start(watch(track))
 
     @room.on("data_received")
     def _(packet):
@@ -237,7 +246,7 @@ async def main():
 
     await room.connect(sys.argv[1], token, rtc.RoomOptions(auto_subscribe=True))
     emit("connected", room=room.name, metadata=room.metadata)
-    tasks.append(asyncio.ensure_future(viewer.report()))
+    start(viewer.report())
     while line := (await lines.readline()).decode().strip():
         command, _, rest = line.partition(" ")
         if command == "dump":

@@ -163,7 +163,8 @@ impl LiveKit {
 
     fn tail(&self) -> String {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
+        // A join is logged with its whole SDP.
+        let lines: Vec<String> = log.lines().map(|line| line.chars().take(300).collect()).collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
