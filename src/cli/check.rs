@@ -1,6 +1,6 @@
 //! `check`: what works on this machine, each line green, amber or red, with what to do.
 
-use super::{Check, usage};
+use super::{Check, check_livekit, usage};
 use crate::encode;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{self, CheckLevel as Level, RtmpOptions};
@@ -13,6 +13,8 @@ use std::process::ExitCode;
 pub fn run(args: Check) -> anyhow::Result<ExitCode> {
     let target = args.rtmp.as_deref().map(|url| RtmpTarget::parse(url, None)).transpose();
     let target = target.context(usage("--rtmp"))?;
+    let livekit = args.livekit || args.egress || args.livekit_server.given();
+    let livekit = livekit.then(|| args.livekit_server.server());
     let mut report = Report { color: std::io::stdout().is_terminal(), worst: Level::Ok };
     report.line(Level::Ok, "agentcast", env!("CARGO_PKG_VERSION"), "");
 
@@ -59,16 +61,30 @@ pub fn run(args: Check) -> anyhow::Result<ExitCode> {
             report.line(line.level, line.step, &line.words, "");
         }
     }
+    if livekit.is_some() || args.service.is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match &livekit {
+                Some(Ok(server)) => check_livekit::server(&mut report, server, args.egress).await,
+                Some(Err(error)) => report.line(Level::Fail, "livekit", &error.to_string(), ""),
+                None => {}
+            }
+            match &args.service {
+                Some(service) => check_livekit::webhooks(&mut report, service).await,
+                None => Ok(()),
+            }
+        })?;
+    }
     Ok(if report.worst == Level::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-struct Report {
+pub(super) struct Report {
     color: bool,
     worst: Level,
 }
 
 impl Report {
-    fn line(&mut self, level: Level, name: &str, words: &str, fix: &str) {
+    pub fn line(&mut self, level: Level, name: &str, words: &str, fix: &str) {
         self.worst = self.worst.max(level);
         let (word, code) = match level {
             Level::Ok => ("ok  ", "32"),

@@ -73,7 +73,9 @@ impl RoomArgs {
     pub fn target(&self, name: &str) -> anyhow::Result<Option<RoomTarget>> {
         let Some(room) = self.livekit_room.clone() else {
             if self.rtmp_via == Via::LivekitEgress {
-                return Err(usage("--rtmp-via livekit-egress takes the stream from a room: name it by --livekit-room").into());
+                return Err(
+                    usage("--rtmp-via livekit-egress takes the stream from a room: name it by --livekit-room").into()
+                );
             }
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 //! The command line: reads arguments, wires the rooms together through [`crate::studio`], says what is going on.
 
 mod check;
+mod check_livekit;
 mod key;
 mod livekit;
 mod offline;

@@ -1,13 +1,13 @@
 //! `demo` and `play`: a broadcast in real time until the match is over or somebody stops it.
 
-use super::status::{StatusLine, line, say};
 use super::livekit::{Via, how_to_watch};
+use super::status::{StatusLine, line, say};
 use super::{Demo, OutputArgs, PictureArgs, Play, key, usage};
+use crate::encode::VideoSettings;
 use crate::game::Event;
 use crate::game::adapters::{self, Record};
 use crate::game::limits::EVENT_BYTES;
 use crate::http::PreviewServer;
-use crate::encode::VideoSettings;
 use crate::livekit::egress::{EgressApi, Encoding};
 use crate::output::egress::job::Rules;
 use crate::output::egress::{EgressOutput, EgressSettings};
@@ -314,10 +314,8 @@ fn viewers(status: &StreamStatus) -> Option<u64> {
 
 /// One job of LiveKit's Egress service for all addresses, from the room that the stream is published into.
 fn egress(room: &RoomTarget, targets: Vec<RtmpTarget>, video: &VideoSettings) -> anyhow::Result<Box<dyn Destination>> {
-    let encoding =
-        Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
-    let settings =
-        EgressSettings { room: room.room.clone(), identity: room.identity.clone(), source: None, encoding };
+    let encoding = Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
+    let settings = EgressSettings { room: room.room.clone(), identity: room.identity.clone(), source: None, encoding };
     Ok(Box::new(EgressOutput::spawn(EgressApi::new(room.server.clone()), settings, targets, Rules::default())?))
 }
 

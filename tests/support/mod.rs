@@ -8,6 +8,7 @@ pub mod fakes;
 pub mod flv;
 pub mod http;
 pub mod livekit;
+pub mod marked;
 pub mod matches;
 pub mod media;
 pub mod nginx;

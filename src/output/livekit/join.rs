@@ -70,7 +70,7 @@ pub(super) async fn open_room(
     first: bool,
 ) -> Result<(), End> {
     let rooms = Rooms::new(&target.server);
-    rooms.ensure(&target.room, metadata).await.map_err(|e| ends::from_api(&e))?;
+    rooms.ensure(&target.room, &metadata.to_json()).await.map_err(|e| ends::from_api(&e))?;
     if first {
         return Ok(());
     }
@@ -97,7 +97,9 @@ pub(super) async fn leave(signal: &SignalClient) {
         ..Default::default()
     };
     let goodbye = async {
-        signal.send(proto::signal_request::Message::Leave(goodbye)).await;
+        if signal.is_connected().await {
+            signal.send(proto::signal_request::Message::Leave(goodbye)).await;
+        }
         signal.close().await;
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;

@@ -40,6 +40,7 @@ mod outbox;
 mod packets;
 mod peer;
 mod publisher;
+pub mod relay;
 mod session;
 mod tracks;
 

@@ -36,6 +36,9 @@ pub(super) fn access_unit(info: &StreamInfo, packet: &Packet) -> Bytes {
 
 /// When packets were captured: sender reports carry it, and receivers play picture and sound together by it. One for both
 /// tracks and for a whole stay, because a second one would shift them against each other.
+///
+/// The packet it was set by may have been late (a busy machine while it joined), then those that come in time lie in the
+/// future by it. str0m sends reports with an RTP time of 0 for such, so the clock is set back by them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CaptureClock {
     zero: Instant,
@@ -48,7 +51,15 @@ impl CaptureClock {
         Self { zero: now.checked_sub(age).unwrap_or(now), first: pts }
     }
 
-    pub fn at(&self, pts: i64) -> Instant {
+    /// When the packet of this pts, which has come by `now`, was captured: never later than `now`.
+    pub fn at(&mut self, pts: i64, now: Instant) -> Instant {
+        let at = self.time_of(pts);
+        let early = at.saturating_duration_since(now);
+        self.zero = self.zero.checked_sub(early).unwrap_or(self.zero);
+        at.min(now)
+    }
+
+    fn time_of(&self, pts: i64) -> Instant {
         let ticks = pts.saturating_sub(self.first);
         let time = Duration::from_nanos(
             u64::try_from(i128::from(ticks.unsigned_abs()) * 1_000_000_000 / i128::from(TICKS)).unwrap_or(u64::MAX),
@@ -117,9 +128,26 @@ mod tests {
     #[test]
     fn capture_times_follow_pts_whatever_the_network_did() {
         let now = Instant::now();
-        let clock = CaptureClock::new(180_000, now, Duration::from_millis(100));
-        assert_eq!(now.duration_since(clock.at(180_000)), Duration::from_millis(100));
-        assert_eq!(clock.at(270_000).duration_since(clock.at(180_000)), Duration::from_secs(1));
-        assert_eq!(clock.at(180_000).duration_since(clock.at(178_200)), Duration::from_millis(20));
+        let mut clock = CaptureClock::new(180_000, now, Duration::from_millis(100));
+        assert_eq!(now.duration_since(clock.at(180_000, now)), Duration::from_millis(100));
+        let later = now + Duration::from_secs(2);
+        let mut between = |a, b| clock.at(b, later).duration_since(clock.at(a, later));
+        assert_eq!(between(180_000, 270_000), Duration::from_secs(1));
+        assert_eq!(between(178_200, 180_000), Duration::from_millis(20));
+    }
+
+    #[test]
+    fn capture_times_are_never_in_the_future_after_a_first_packet_that_came_late() {
+        let late = Instant::now();
+        let mut clock = CaptureClock::new(0, late, Duration::ZERO);
+        // It should have come 200 ms earlier; the next ones do.
+        let intime = late + Duration::from_millis(800);
+        assert_eq!(clock.at(90_000, intime), intime);
+        let next = intime + Duration::from_millis(50);
+        assert_eq!(
+            next.duration_since(clock.at(91_800, next)),
+            Duration::from_millis(30),
+            "of the clock that was set back"
+        );
     }
 }

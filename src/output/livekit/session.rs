@@ -135,7 +135,6 @@ impl<'a> Session<'a> {
         };
         memory.stays += 1;
         memory.audience.begin(&me.identity, &response.other_participants);
-        memory.news.joined();
         let (tracks, requests) = Tracks::announce(&info, &memory.holds, &memory.stays.to_string());
         let mut outbox = Outbox::default();
         requests.into_iter().for_each(|request| outbox.push(Request::AddTrack(request)));
@@ -209,7 +208,7 @@ impl<'a> Session<'a> {
             step = self.link.step() => Happened::Link(step),
             () = self.outbox.deliver(&self.signal), if self.link.carries() => Happened::Sent,
             item = next_media(self.shared, &self.publisher.commands), if live => Happened::Media(item),
-            () = self.memory.news.arrives(), if live && self.options.data => Happened::News,
+            () = self.memory.news.arrives(), if live => Happened::News,
             () = tokio::time::sleep_until(wake.into()) => Happened::Wake,
         }
     }
@@ -296,10 +295,8 @@ impl<'a> Session<'a> {
             Response::Update(update) => {
                 let joined = self.memory.audience.update(&self.me.identity, &update.participants);
                 self.tell_viewers();
-                if self.options.data {
-                    for identity in joined {
-                        self.push_data(|news| news.snapshot_for(identity));
-                    }
+                if !joined.is_empty() {
+                    self.push_data(|news| news.snapshot(&joined));
                 }
             }
             Response::Mute(request) => {
@@ -443,6 +440,7 @@ impl<'a> Session<'a> {
         }
         let took = now.duration_since(self.began);
         tracing::info!(destination = self.shared.name, "live after {} ms", took.as_millis());
+        self.push_data(|news| news.snapshot(&[]));
     }
 
     /// ICE has found a path again.
@@ -547,15 +545,16 @@ impl<'a> Session<'a> {
             Track::Video => (&item.packet, MediaKind::Video),
             Track::Audio => (&item.packet, MediaKind::Audio),
         };
-        let clock = *live
+        let now = Instant::now();
+        let captured = live
             .clock
-            .get_or_insert_with(|| CaptureClock::new(packet.pts, Instant::now(), self.shared.queue.stats().queued));
+            .get_or_insert_with(|| CaptureClock::new(packet.pts, now, self.shared.queue.stats().queued))
+            .at(packet.pts, now);
         if kind == MediaKind::Video && packet.key {
             live.needs_idr = false;
         }
         let wanted = self.memory.holds.of(kind) == Held::No;
         let Some(mid) = self.tracks.mid(kind).filter(|_| wanted) else { return };
-        let captured = clock.at(packet.pts);
         let command = match kind {
             MediaKind::Video => {
                 if live.needs_idr {
@@ -614,7 +613,7 @@ impl<'a> Session<'a> {
             let (rooms, room) = (Rooms::new(&self.target.server), self.target.room.clone());
             let name = self.shared.name.clone();
             self.calls.spawn(async move {
-                if let Err(e) = rooms.set_metadata(&room, &metadata.room).await {
+                if let Err(e) = rooms.set_metadata(&room, &metadata.room.to_json()).await {
                     tracing::warn!(destination = name, "the room's title was not changed: {e}");
                 }
             });
@@ -664,7 +663,7 @@ impl<'a> Session<'a> {
                 loss * 100.0
             )
         });
-        let note = signalling.or_else(|| self.memory.holds.words()).or(loss);
+        let note = signalling.or_else(|| self.memory.holds.words()).or(loss).or_else(|| self.memory.news.trouble());
         let mut life = self.shared.life();
         life.note = note;
         if self.live.is_some() {

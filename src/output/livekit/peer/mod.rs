@@ -13,6 +13,8 @@ mod negotiate;
 mod pace;
 mod task;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 use super::IcePolicy;

@@ -116,7 +116,7 @@ mod tests {
         assert!(waits[124] >= SPREAD / 2, "not spread: {:?}", waits[124]);
         let in_one_step = (0..45).map(|ms| {
             let step = Duration::from_millis(ms)..Duration::from_millis(ms + 1);
-            waits.iter().filter(|w| ms > 0 && step.contains(w)).count()
+            waits.iter().filter(|w| ms > 0 && step.contains(*w)).count()
         });
         assert!(in_one_step.max().unwrap() <= 8);
     }

@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_millis(250);
 const STATS: Duration = Duration::from_secs(1);
+/// Between sender reports.
+const REPORT: Duration = Duration::from_secs(1);
 /// Reliable messages and bytes that wait for their channel.
 const WAITING_MESSAGES: usize = 256;
 const WAITING_BYTES: usize = 1 << 20;

@@ -33,6 +33,8 @@ pub(super) struct UdpSockets {
 struct Socket {
     local: SocketAddr,
     io: UdpSocket,
+    /// The same socket: tokio refuses to send before its reactor has looked at the socket once.
+    out: std::net::UdpSocket,
     /// Receive errors in a row.
     errors: u32,
 }
@@ -58,10 +60,10 @@ impl UdpSockets {
                 continue;
             }
             match open(*ip) {
-                Ok((local, io)) => {
+                Ok(socket) => {
                     self.sockets.retain(|s| s.local.ip() != *ip);
-                    self.sockets.push(Socket { local, io, errors: 0 });
-                    added.push(local);
+                    added.push(socket.local);
+                    self.sockets.push(socket);
                 }
                 Err(error) => tracing::debug!(%ip, %error, "no UDP socket on this address"),
             }
@@ -110,15 +112,15 @@ impl UdpSockets {
     /// When there is no socket on `local`, its buffer is full or the network refuses.
     pub fn send(&self, local: SocketAddr, destination: SocketAddr, data: &[u8]) -> io::Result<()> {
         let socket = self.sockets.iter().find(|s| s.local == local).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        socket.io.try_send_to(data, destination).map(|_| ())
+        socket.out.send_to(data, destination).map(|_| ())
     }
 }
 
-fn open(ip: IpAddr) -> io::Result<(SocketAddr, UdpSocket)> {
-    let socket = std::net::UdpSocket::bind((ip, 0))?;
-    socket.set_nonblocking(true)?;
-    let local = socket.local_addr()?;
-    Ok((local, UdpSocket::from_std(socket)?))
+fn open(ip: IpAddr) -> io::Result<Socket> {
+    let out = std::net::UdpSocket::bind((ip, 0))?;
+    out.set_nonblocking(true)?;
+    let io = UdpSocket::from_std(out.try_clone()?)?;
+    Ok(Socket { local: out.local_addr()?, io, out, errors: 0 })
 }
 
 /// The addresses to gather candidates on, best first: those the system would use towards `servers`, then the others that
