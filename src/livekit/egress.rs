@@ -8,6 +8,7 @@
 //! `contribute.live-video.net` the worker asks Twitch for its list of ingest servers and sends to the first one, not to the
 //! host that the address names (livekit/egress 1.14.1, `pkg/config/urls.go`).
 
+use super::rooms::Rooms;
 use super::{ApiError, Server};
 use crate::output::key::RtmpTarget;
 use crate::output::log::scrub;
@@ -16,7 +17,6 @@ use livekit_api::services::egress::{
     EgressClient, EgressListFilter, EgressListOptions, EgressOutput as Output, ParticipantEgressOptions,
     TrackCompositeOptions, encoding,
 };
-use livekit_api::services::room::RoomClient;
 use livekit_protocol as proto;
 use secrecy::ExposeSecret;
 use std::fmt;
@@ -209,7 +209,7 @@ pub struct EgressApi {
     server: Server,
     long: EgressClient,
     short: EgressClient,
-    rooms: RoomClient,
+    rooms: Rooms,
 }
 
 impl fmt::Debug for EgressApi {
@@ -226,7 +226,7 @@ impl EgressApi {
         let client =
             |timeout| EgressClient::with_api_key(&url, key, secret).with_failover(false).with_request_timeout(timeout);
         let (long, short) = (client(LONG), client(SHORT));
-        let rooms = RoomClient::with_api_key(&url, key, secret).with_failover(false).with_request_timeout(SHORT);
+        let rooms = Rooms::new(&server);
         Self { server, long, short, rooms }
     }
 
@@ -325,13 +325,7 @@ impl EgressApi {
     /// # Errors
     /// See [`ApiError`].
     pub async fn look(&self, room: &str, identity: &str) -> Result<RoomView, ApiError> {
-        let people = match self.rooms.list_participants(room).await {
-            Ok(people) => people,
-            Err(error) => match self.server.explain(error, SHORT).await {
-                ApiError::NoRoom => Vec::new(),
-                other => return Err(other),
-            },
-        };
+        let people = self.rooms.participants(room).await?;
         let mut view = RoomView::default();
         for person in people {
             if person.kind == i32::from(proto::participant_info::Kind::Egress) {

@@ -197,7 +197,7 @@ pub struct QueueStats {
     pub queued: Duration,
     pub dropped_video: u64,
     pub dropped_audio: u64,
-    /// When video was last dropped.
+    /// When video was last dropped because the writer is slow.
     pub last_drop: Option<Instant>,
 }
 
@@ -217,13 +217,14 @@ impl SharedQueue {
     /// Queues a packet. Before [`Self::configure`] and after [`Self::close`] it is counted and dropped.
     pub fn push(&self, packet: EncodedPacket) {
         let mut inner = self.lock();
-        let before = inner.queue.dropped_video;
+        let (before, starting) = (inner.queue.dropped_video, inner.queue.needs_idr);
         match inner.info.clone() {
             Some(info) if !inner.closed && !inner.refusing => inner.queue.push(Queued { info, packet }),
             _ if packet.track == Track::Video => inner.queue.dropped_video += 1,
             _ => inner.queue.dropped_audio += 1,
         }
-        if inner.queue.dropped_video > before {
+        // Pictures that wait for the first IDR are no sign of a slow destination.
+        if inner.queue.dropped_video > before && (inner.last_drop.is_some() || !starting) {
             inner.last_drop = Some(Instant::now());
         }
         drop(inner);
@@ -331,6 +332,7 @@ impl SharedQueue {
         if inner.queue.resume_at_idr() && inner.queue.queued() > age {
             inner.queue.clear();
         }
+        inner.last_drop = None;
         !inner.queue.is_empty()
     }
 
@@ -570,6 +572,7 @@ mod tests {
             assert_eq!(queue.resume_at_recent_idr(Duration::from_millis(300)), recent);
             queue.push(packet(Track::Video, frames * 3_000, false));
             assert_eq!(queue.lock().queue.len() as i64, if recent { frames + 1 } else { 0 });
+            assert!(queue.stats().last_drop.is_none(), "waiting for an IDR is not being slow");
         }
     }
 }

@@ -1,14 +1,11 @@
 //! Data packets on their way out: numbering, waiting for the channel, and what a resume has to send again.
 
+use super::relay::{PACKET_BYTES, THOUGHT_BYTES};
 use livekit_protocol as proto;
 use prost::Message as _;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Longest data packet. LiveKit asks for at most 15 KiB on a reliable channel, so that every client takes it.
-pub(super) const PACKET_BYTES: usize = 15_000;
-/// A lossy one must fit into one datagram, or losing any part of it loses all.
-pub(super) const LOSSY_BYTES: usize = 1_300;
 /// How long a reliable message waits for its channel.
 const WAIT: Duration = Duration::from_secs(10);
 /// How many wait at most, and how many are kept to be sent again.
@@ -54,7 +51,7 @@ impl Outbound {
     }
 
     pub fn push(&mut self, message: Outgoing, now: Instant) {
-        let limit = if message.reliable { PACKET_BYTES } else { LOSSY_BYTES };
+        let limit = if message.reliable { PACKET_BYTES } else { THOUGHT_BYTES };
         if message.payload.len() > limit {
             self.dropped += 1;
             return;

@@ -97,7 +97,9 @@ pub(super) async fn leave(signal: &SignalClient) {
         ..Default::default()
     };
     let goodbye = async {
-        signal.send(proto::signal_request::Message::Leave(goodbye)).await;
+        if signal.is_connected().await {
+            signal.send(proto::signal_request::Message::Leave(goodbye)).await;
+        }
         signal.close().await;
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;

@@ -22,6 +22,9 @@ const BACKOFF: BackoffSettings = BackoffSettings {
     reset_after: Duration::from_secs(10),
 };
 
+/// A server that is being set up, or a clock that is being set, gets a little time before a refused key counts as refused.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+
 pub(super) struct Publisher {
     shared: Arc<Shared>,
     target: RoomTarget,
@@ -39,7 +42,7 @@ pub(super) struct Publisher {
 impl Publisher {
     pub fn new(shared: Arc<Shared>, target: RoomTarget, options: RoomOptions) -> Self {
         let instance = format!("{:016x}", fastrand::u64(..));
-        let news = News::new(&target, &instance, shared.states.subscribe());
+        let news = News::new(&target, &instance, options.data, shared.states.subscribe());
         let memory = Memory { holds: Holds::default(), audience: Audience::default(), news, instance, stays: 0 };
         let backoff = Backoff::new(BACKOFF);
         Self { shared, target, options, memory, backoff, refusals: 0, joined: false, goodbyes: JoinSet::new() }
@@ -71,11 +74,12 @@ impl Publisher {
             while self.goodbyes.try_join_next().is_some() {}
             self.backoff.lived(lived);
             self.refusals = if matches!(end, End::Refused(_)) { self.refusals + 1 } else { 0 };
+            let least = if self.refusals > 0 { REFUSAL_PAUSE } else { Duration::ZERO };
             match end.next(self.refusals) {
                 Next::Stop => return,
                 Next::Rest(words) => return self.rest(words).await,
                 Next::Rejoin(words) => {
-                    if self.pause(words).await {
+                    if self.pause(words, least).await {
                         return;
                     }
                 }
@@ -135,8 +139,8 @@ impl Publisher {
     }
 
     /// Sleeps until the next attempt; true when the stream ended meanwhile.
-    async fn pause(&mut self, words: String) -> bool {
-        let pause = self.backoff.next_pause(fastrand::f64());
+    async fn pause(&mut self, words: String, least: Duration) -> bool {
+        let pause = self.backoff.next_pause(fastrand::f64()).max(least);
         tracing::warn!(destination = self.shared.name, "{words} (next attempt in {:.1} s)", pause.as_secs_f32());
         {
             let mut life = self.shared.life();

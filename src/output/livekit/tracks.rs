@@ -46,7 +46,7 @@ impl Holds {
         let (muted, gone) = (named(Held::Muted), named(Held::Unpublished));
         let mut words = Vec::new();
         if !muted.is_empty() {
-            words.push(format!("muted by the server: {muted}; unmute it there"));
+            words.push(format!("muted by the server: {muted}; unmute it there, or start the stream again"));
         }
         if !gone.is_empty() {
             words.push(format!("unpublished by the server: {gone}; start the stream again to publish it anew"));
@@ -281,7 +281,7 @@ mod tests {
         let tracks = published(&holds);
         assert_eq!(tracks.muted(&mute("TR_picture", true), &mut holds), Change::Stopped(MediaKind::Video));
         assert_eq!(tracks.muted(&mute("TR_picture", true), &mut holds), Change::Nothing, "said twice");
-        assert_eq!(holds.words().unwrap(), "muted by the server: picture; unmute it there");
+        assert_eq!(holds.words().unwrap(), "muted by the server: picture; unmute it there, or start the stream again");
         assert_eq!(tracks.muted(&mute("TR_picture", false), &mut holds), Change::Flows(MediaKind::Video));
         assert_eq!((holds.words(), tracks.muted(&mute("TR_other", true), &mut holds)), (None, Change::Nothing));
     }

@@ -7,6 +7,7 @@
 //! | `negotiate` | offers, answers, candidates |
 //! | `udp` | local addresses and their UDP sockets |
 //! | `tcp` | ICE over TCP: dialling and framing |
+//! | `turn` | relays: TURN over UDP, TCP and TLS |
 //! | `pace` | spreads large pictures over time |
 
 mod negotiate;
@@ -15,6 +16,7 @@ mod task;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod udp;
 
 use super::IcePolicy;
@@ -106,6 +108,8 @@ pub(super) enum PeerEvent {
     DataOpen {
         reliable: bool,
     },
+    /// What viewers send; nobody listens yet.
+    #[allow(dead_code)]
     Data {
         reliable: bool,
         bytes: Vec<u8>,
