@@ -56,8 +56,8 @@ struct Running {
     id: String,
     /// Reports sent so far.
     sent: usize,
-    /// When it was told to stop, and when it ends for that.
-    stop: Option<(f64, f64)>,
+    /// It was told to stop: what came after that does not count.
+    stopped: bool,
     /// The last report, as the server's list has it.
     stored: JobInfo,
     /// Reports that our own requests brought about.
@@ -188,9 +188,7 @@ impl World {
         let age = self.now - running.begun;
         let mut reports: Vec<JobInfo> = Vec::new();
         if self.killed.is_none_or(|at| age < at) {
-            while running.stop.is_none()
-                && running.sent < running.capture.0.len()
-                && running.capture.0[running.sent].0 <= age
+            while !running.stopped && running.sent < running.capture.0.len() && running.capture.0[running.sent].0 <= age
             {
                 reports.push(running.capture.0[running.sent].1.clone());
                 running.sent += 1;
@@ -213,9 +211,6 @@ impl World {
                     self.job.handle(Evidence::Observed(old), self.start + Duration::from_secs_f64(self.now));
                 }
             }
-        }
-        if running.stored.status.is_over() && self.ids.last() == Some(&running.id) && running.own.is_empty() {
-            // It stays in the list.
         }
     }
 
@@ -302,7 +297,7 @@ impl World {
             (0.3, Ok(first.clone()))
         };
         self.running =
-            Some(Running { begun: self.now, capture, id, sent: 0, stop: None, stored: first, own: Vec::new() });
+            Some(Running { begun: self.now, capture, id, sent: 0, stopped: false, stored: first, own: Vec::new() });
         self.answer(answer.0, Evidence::Started(answer.1));
     }
 
@@ -345,7 +340,7 @@ impl World {
         info.updated_at += 1;
         (info.status, info.details) = (JobStatus::Ending, "End reason: StopEgress API".into());
         running.stored = info.clone();
-        running.stop = Some((now, now + takes));
+        running.stopped = true;
         let mut over = info.clone();
         over.updated_at += 1;
         over.status = JobStatus::Complete;
