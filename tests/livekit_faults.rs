@@ -15,6 +15,9 @@ use support::relay::Relay;
 use support::subscriber::{PATIENCE, Subscriber};
 
 const ROOM: &str = "match";
+/// A picture that stands still for less may be a busy machine's doing (two of these tests run side by side); whatever a fault
+/// costs is longer. The 200 ms of a healthy stream are `livekit_viewer.rs`'s.
+const HICCUP: f64 = 0.4;
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -78,10 +81,16 @@ fn stays(what: &str, time: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
+#[track_caller]
+fn no_new_tracks(viewer: &Subscriber, mark: usize) {
+    let anew: Vec<_> = viewer.events().drain(mark..).filter(|e| e["event"] == "track_subscribed").collect();
+    assert!(anew.is_empty(), "it was a rejoin: {anew:?}");
+}
+
 #[test]
 fn cut_websocket_is_resumed_without_a_gap_in_the_picture() {
     let (scene, viewer) = Scene::playing(1);
-    let before = scene.status();
+    let (before, since, mark) = (scene.status(), viewer.now(), viewer.mark());
     scene.relay.cut();
     scene.wait(seconds(5), "a resume", |s| s.state == State::Live && s.reconnects > before.reconnects);
 
@@ -97,21 +106,24 @@ fn cut_websocket_is_resumed_without_a_gap_in_the_picture() {
     let after = scene.wait(seconds(6), "a resume", |s| s.state == State::Live && s.reconnects > during);
     viewer.watch(1);
     assert_eq!(after.dropped, before.dropped, "{after:?}");
+    no_new_tracks(&viewer, mark);
     let summary = viewer.end();
-    assert_eq!((&summary.gaps[..], summary.jumps), (&[][..], 0), "{summary:?}");
+    assert!(summary.longest_gap(since) < HICCUP, "{summary:?}");
 }
 
 #[test]
 fn frozen_websocket_is_found_and_resumed_without_a_gap_in_the_picture() {
     let (scene, viewer) = Scene::playing(2);
     let (before, tries) = (scene.status(), scene.relay.tries());
+    let (since, mark) = (viewer.now(), viewer.mark());
     scene.relay.freeze(true);
     // livekit-signaling's pings find it; nothing else would.
     support::program::wait_until("another connection", seconds(40), || (scene.relay.tries() > tries).then_some(()));
     scene.relay.freeze(false);
     scene.wait(seconds(10), "a resume", |s| s.state == State::Live && s.reconnects > before.reconnects);
+    no_new_tracks(&viewer, mark);
     let summary = viewer.end();
-    assert_eq!(summary.gaps, [], "{summary:?}");
+    assert!(summary.longest_gap(since) < HICCUP, "{summary:?}");
 }
 
 #[test]
@@ -142,7 +154,8 @@ fn udp_blocked_from_the_beginning_means_ice_over_tcp() {
     viewer.wait_flowing();
     viewer.watch(3);
     let ((passed, _), summary) = (scene.relay.packets(), viewer.end());
-    assert_eq!((passed, &summary.gaps[..]), (0, &[][..]), "{summary:?}");
+    assert_eq!(passed, 0, "nothing went by UDP");
+    assert!(summary.longest_gap(0.0) < HICCUP, "{summary:?}");
 }
 
 #[test]
@@ -215,7 +228,7 @@ fn stream_that_ends_leaves_the_room_at_once() {
 /// Loses this share of what the publisher sends for about 20 s; returns how long the viewer's picture stood still.
 fn frozen_under_loss(seed: u64, percent: f32) -> (f64, String) {
     let (scene, viewer) = Scene::playing(seed);
-    let since = viewer.wait_for("connected")["at"].as_f64().expect("a number");
+    let since = viewer.now();
     scene.relay.lose(percent);
     viewer.watch(20);
     let ((passed, lost), status) = (scene.relay.packets(), scene.status());
@@ -229,7 +242,7 @@ fn frozen_under_loss(seed: u64, percent: f32) -> (f64, String) {
 #[test]
 fn five_percent_loss_freezes_nothing() {
     let (frozen, words) = frozen_under_loss(10, 5.0);
-    assert_eq!(frozen, 0.0, "{words}");
+    assert!(frozen < HICCUP, "{frozen} s: {words}");
 }
 
 #[test]

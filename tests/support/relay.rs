@@ -42,15 +42,12 @@ struct Rules {
 impl Rules {
     /// Picks the tokens out of the head of a request: three words of base64 with dots between, in the address or a header.
     fn note_tokens(&self, head: &[u8]) {
-        let head = &head[..head.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(head.len())];
-        let text = String::from_utf8_lossy(head);
+        // The last line may not be whole.
+        let whole = head.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let end = head.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(whole);
+        let text = String::from_utf8_lossy(&head[..end]);
         let part = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-        let mut lines: Vec<&str> = text.split("\r\n").collect();
-        // The last one may not be whole.
-        if head.len() < 16_384 {
-            lines.pop();
-        }
-        for word in lines.iter().flat_map(|line| line.split(part)) {
+        for word in text.split(part) {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             if word.starts_with("eyJ") && word.matches('.').count() == 2 && !tokens.iter().any(|t| t == word) {
                 tokens.push(word.to_owned());
@@ -218,7 +215,7 @@ fn accept(listener: &TcpListener, to: u16, (from, with): &(Vec<u8>, Vec<u8>), ru
 }
 
 /// Carries bytes one way. `change` says how many bytes at the end must wait for more.
-fn pump(mut from: TcpStream, mut to: TcpStream, cuts: u64, rules: &Rules, change: impl Fn(&mut [u8]) -> usize) {
+fn pump(mut from: TcpStream, mut to: TcpStream, cuts: u64, rules: &Rules, mut change: impl FnMut(&mut [u8]) -> usize) {
     let (mut held, mut chunk) = (Vec::new(), [0; 16_384]);
     let ready = from.set_nonblocking(false).and_then(|()| from.set_read_timeout(Some(TURN)));
     ready.and_then(|()| to.set_nodelay(true)).expect("a socket of ours");
