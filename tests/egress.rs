@@ -360,6 +360,20 @@ fn a_start_whose_answer_is_lost_is_found_again_and_not_made_twice() {
 }
 
 #[test]
+fn a_webhook_of_another_destinations_job_gives_way_to_the_answer() {
+    let mut world = World::new(vec![Capture::read("ok").not_stopped()], 1);
+    world.webhooks = false;
+    while world.starts.is_empty() {
+        world.run_until(world.now + 0.1);
+    }
+    let other = JobInfo { id: "EG_other".into(), ..Capture::read("ok").0[0].1.clone() };
+    world.job.handle(Evidence::Observed(other), world.instant());
+    assert_eq!(world.job.id(), Some("EG_other"));
+    world.run_until(world.now + 20.0);
+    assert_eq!((world.job.id(), world.outlook().state, world.stops.len()), (Some("EG_0"), State::Live, 0));
+}
+
+#[test]
 fn missing_parts_of_the_server_are_named_and_waited_for() {
     for (refusal, words) in [
         (ApiError::NoEgressWorker, "no egress worker is connected to this LiveKit server"),

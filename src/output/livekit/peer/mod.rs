@@ -10,6 +10,8 @@
 //! | `turn` | relays: TURN over UDP, TCP and TLS |
 //! | `pace` | spreads large pictures over time |
 
+#[cfg(test)]
+mod fake_turn;
 mod negotiate;
 mod pace;
 mod task;
@@ -31,8 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) const RELIABLE: &str = "_reliable";
 pub(super) const LOSSY: &str = "_lossy";
 
-/// What a peer connection is opened with.
-#[derive(Clone, Debug)]
+/// What a peer connection is opened with. No `Debug`: it holds TURN credentials.
+#[derive(Clone)]
 pub(super) struct PeerSettings {
     /// For logs: the destination's name.
     pub name: String,
@@ -47,8 +49,7 @@ pub(super) struct PeerSettings {
     pub watchdog: Duration,
 }
 
-/// What the session tells a peer connection.
-#[derive(Debug)]
+/// What the session tells a peer connection. No `Debug`: it holds TURN credentials.
 pub(super) enum PeerCommand {
     /// Adds a sendonly section whose msid track id is `cid` (the one in AddTrack).
     AddTrack {

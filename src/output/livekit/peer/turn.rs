@@ -353,6 +353,7 @@ async fn drive(
     // Given away with the allocation, so that the last sender is the peer's.
     let mut queue = Some(queue);
     let mut relayed = None;
+    let mut challenged = false;
     let mut waiting: HashMap<SocketAddr, Vec<Vec<u8>>> = HashMap::new();
     loop {
         let now = TurnInstant::from_std(base);
@@ -373,7 +374,7 @@ async fn drive(
                         }
                     }
                     TurnEvent::AllocationCreateFailed(_) => {
-                        return Err(io::Error::other("it refuses an address (are the credentials still good?)"));
+                        return Err(io::Error::other("it refuses to give us an address"));
                     }
                     TurnEvent::ChannelCreated(_, peer) => {
                         for data in waiting.remove(&peer).unwrap_or_default() {
@@ -404,6 +405,13 @@ async fn drive(
         tokio::select! {
             message = inbound.recv() => {
                 let Some(message) = message else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+                if let Some(code) = allocate_error(&message) {
+                    // The first 401 asks for the credentials; the protocol crate answers further ones with silence.
+                    if code == 401 && challenged {
+                        return Err(io::Error::other("it refuses the credentials that the LiveKit server gave us"));
+                    }
+                    challenged |= code == 401;
+                }
                 let transmit = Transmit::new(message, TransportType::Udp, client.remote_addr(), client.local_addr());
                 if let TurnRecvRet::PeerData(data) = client.recv(transmit, TurnInstant::from_std(base))
                     && let Some(relayed) = relayed
@@ -447,6 +455,22 @@ fn send(client: &mut TurnClientUdp, outbound: &mpsc::Sender<Vec<u8>>, to: Socket
     }
 }
 
+/// The error code (RFC 8489, section 14.8) of an answer that refuses an Allocate request.
+fn allocate_error(message: &[u8]) -> Option<u16> {
+    const ALLOCATE_ERROR: [u8; 2] = [0x01, 0x13];
+    const ERROR_CODE: u16 = 0x0009;
+    let mut attributes = message.get(20..).filter(|_| message.starts_with(&ALLOCATE_ERROR))?;
+    loop {
+        let kind = u16::from_be_bytes([*attributes.first()?, *attributes.get(1)?]);
+        let len = usize::from(u16::from_be_bytes([*attributes.get(2)?, *attributes.get(3)?]));
+        let value = attributes.get(4..4 + len)?;
+        if kind == ERROR_CODE {
+            return Some(u16::from(value.get(2)? & 7) * 100 + u16::from(*value.get(3)?));
+        }
+        attributes = attributes.get(4 + len.next_multiple_of(4)..)?;
+    }
+}
+
 async fn read_datagrams(socket: &UdpSocket, deliver: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let mut buffer = vec![0; 2048];
     let mut errors = 0;
@@ -480,7 +504,7 @@ async fn write_datagrams(socket: &UdpSocket, mut messages: mpsc::Receiver<Vec<u8
 }
 
 /// Cuts a stream into STUN messages and channel data (RFC 8656, section 12.5).
-async fn read_frames(reader: impl AsyncRead + Unpin, deliver: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+pub(super) async fn read_frames(reader: impl AsyncRead + Unpin, deliver: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
     let mut reader = tokio::io::BufReader::new(reader);
     loop {
         let mut header = [0; 4];
@@ -502,7 +526,10 @@ async fn read_frames(reader: impl AsyncRead + Unpin, deliver: mpsc::Sender<Vec<u
 }
 
 /// Writes until the queue's other end is dropped. Channel data is padded to four bytes.
-async fn write_frames(mut writer: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+pub(super) async fn write_frames(
+    mut writer: impl AsyncWrite + Unpin,
+    mut messages: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<()> {
     while let Some(mut message) = messages.recv().await {
         message.resize(message.len().next_multiple_of(4), 0);
         writer.write_all(&message).await?;
