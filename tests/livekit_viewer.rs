@@ -27,6 +27,8 @@ fn viewer_sees_every_picture_and_hears_the_sound_in_time() {
     let mut viewer = Subscriber::join(&livekit, "match", "viewer");
     let broadcast = marked::broadcast(HD);
     broadcast.add_output(marked::room(livekit.server(), "match")).expect("running");
+    let title = viewer.wait_for("room_metadata");
+    let state = viewer.wait_after(0, PATIENCE, "data", |e| e["topic"] == "agentcast.state");
     viewer.wait_flowing();
     viewer.watch(12);
     let picture = viewer.picture();
@@ -55,6 +57,8 @@ fn viewer_sees_every_picture_and_hears_the_sound_in_time() {
     let tracks: Vec<_> = events.iter().filter(|e| e["event"] == "track_subscribed").collect();
     assert_eq!(tracks.len(), 2, "one picture, one sound: {tracks:?}");
     assert!(tracks.iter().all(|t| t["participant"] == "Ada the agent" && t["identity"] == "agentcast"), "{tracks:?}");
+    assert!(title["text"].as_str().is_some_and(|text| text.contains("Chess, game 5")), "{title}");
+    assert!(state["reliable"] == true && state["identity"] == "agentcast", "{state}");
     let mimes: Vec<_> = tracks.iter().filter_map(|t| t["mime"].as_str()).map(str::to_lowercase).collect();
     assert!(mimes.contains(&"video/h264".to_owned()) && mimes.iter().any(|m| m.starts_with("audio/")), "{mimes:?}");
 }
