@@ -330,55 +330,6 @@ fn check_says_line_by_line_what_works() {
     assert!(!said.contains("FAIL"), "{said}");
 }
 
-/// `token` with these arguments: exit code, standard output, standard error.
-fn token(args: &str, key: Option<&str>) -> (Option<i32>, String, String) {
-    let mut command = agentcast();
-    command.arg("token").args(args.split_whitespace());
-    if let Some(key) = key {
-        command.env("LIVEKIT_API_KEY", key).env("LIVEKIT_API_SECRET", CANARY);
-    }
-    let out = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (out.status.code(), text(out.stdout), text(out.stderr))
-}
-
-#[test]
-fn token_prints_a_token_of_the_key_and_nothing_else() {
-    let args = "--room final --identity ada --role guest --name Ada --approved --chat --ttl 30m";
-    let (code, out, err) = token(args, Some("APIkey"));
-    assert_eq!((code, &*err), (Some(0), ""));
-    let text = out.strip_suffix('\n').unwrap();
-    let verifier = livekit_api::access_token::TokenVerifier::with_api_key("APIkey", CANARY);
-    let claims = verifier.verify(text).unwrap();
-    assert_eq!((&*claims.sub, &*claims.name, &*claims.video.room), ("ada", "Ada", "final"));
-    assert_eq!(claims.video.can_publish_sources, ["camera", "microphone"]);
-    assert!((1_799..=1_801).contains(&(claims.exp - claims.nbf)));
-}
-
-#[test]
-fn token_names_what_is_wrong_or_missing_and_ends_with_code_2() {
-    let fine = "--room final --identity ada --role viewer";
-    for (args, part) in [
-        ("--room final --identity ada", "--role"),
-        ("--room final --identity ada --role admin", "publisher, viewer, guest or operator"),
-        ("--room final --identity ada --role publisher --ttl 2h", "--ttl: 1 second to 60 minutes for a publisher"),
-        ("--room final --identity ada --role viewer --ttl 7h", "--ttl: 1 second to 360 minutes for a viewer"),
-        ("--room final --identity ada --role viewer --ttl 30", "90s, 30m, 2h"),
-        ("--room final --identity ada --role operator --chat", "--chat is for viewers and guests"),
-        ("--room final --identity ada --role viewer --approved", "--approved is for guests"),
-    ] {
-        let (code, out, err) = token(args, Some("APIkey"));
-        assert_eq!((code, &*out), (Some(2), ""), "{args}: {err}");
-        assert!(err.contains(part), "{args}: {err}");
-    }
-    let long = format!("--room {} --identity ada --role viewer", "r".repeat(257));
-    let (code, _, err) = token(&long, Some("APIkey"));
-    assert!(code == Some(2) && err.contains("--room: at most 256 bytes, not 257"), "{err}");
-    let (code, out, err) = token(fine, None);
-    assert_eq!((code, &*out), (Some(2), ""));
-    assert!(err.contains("not set: LIVEKIT_API_KEY, LIVEKIT_API_SECRET"), "{err}");
-}
-
 #[test]
 fn a_stream_key_is_nowhere_to_be_found() {
     let receiver = Receiver::start(Behaviour { drop_after: Some(60), ..Behaviour::default() });

@@ -53,12 +53,6 @@ pub async fn server(report: &mut Report, server: &Server, start_egress: bool) {
 /// for nobody and stopped at once.
 async fn egress(report: &mut Report, server: &Server, rooms: &Rooms, start: bool) {
     let api = EgressApi::new(server.clone());
-    if start {
-        return match try_egress(&api, rooms).await {
-            Ok(()) => report.line(Level::Ok, "  egress", "a worker took a job and was told to stop it", ""),
-            Err(error) => report.line(Level::Fail, "  egress", &error.to_string(), ""),
-        };
-    }
     let client = EgressClient::with_api_key(&server.http_url(), server.key(), server.secret().expose_secret())
         .with_failover(false)
         .with_request_timeout(TIMEOUT);
@@ -66,13 +60,18 @@ async fn egress(report: &mut Report, server: &Server, rooms: &Rooms, start: bool
     let jobs = match client.list_egress(active).await {
         Ok(jobs) => jobs,
         Err(error) => {
-            let words = match server.explain(error, TIMEOUT).await {
-                error @ ApiError::NoRedis { .. } => format!("{error}; needed by --rtmp-via livekit-egress alone"),
-                error => error.to_string(),
-            };
-            return report.line(Level::Warn, "  egress", &words, "");
+            // Without redis a start would only repeat what it says of a missing worker.
+            let level = if start { Level::Fail } else { Level::Warn };
+            let error = server.explain(error, TIMEOUT).await;
+            return report.line(level, "  egress", &error.to_string(), "only --rtmp-via livekit-egress needs it");
         }
     };
+    if start {
+        return match try_egress(&api, rooms).await {
+            Ok(()) => report.line(Level::Ok, "  egress", "a worker took a job and was told to stop it", ""),
+            Err(error) => report.line(Level::Fail, "  egress", &error.to_string(), ""),
+        };
+    }
     for job in &jobs {
         // The list repeats what a worker said last, also after its end; so it is asked itself.
         if api.probe(&job.egress_id).await.is_ok() {

@@ -66,7 +66,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Seconds without a picture, in gaps that ended after `since` (s of the viewer's own clock).
+    /// The longest time without a picture, s; 0 when all of them were short.
+    pub fn longest_gap(&self, since: f64) -> f64 {
+        self.gaps.iter().filter(|(at, _)| *at >= since).map(|(_, seconds)| *seconds).fold(0.0, f64::max)
+    }
+
+    /// Seconds without a picture, in gaps that began after `since` (s of the viewer's own clock).
     pub fn frozen(&self, since: f64) -> f64 {
         self.gaps.iter().filter(|(at, _)| *at >= since).map(|(_, seconds)| seconds).sum()
     }
@@ -163,6 +168,11 @@ impl Subscriber {
     pub fn wait_flowing(&self) -> Value {
         let mark = self.mark();
         self.wait_after(mark, PATIENCE, "second", |e| e["fps"].as_f64() > Some(25.0))
+    }
+
+    /// Its clock, s.
+    pub fn now(&self) -> f64 {
+        self.heard.events().iter().rev().find_map(|(_, event)| event["at"].as_f64()).unwrap_or_default()
     }
 
     /// Waits for this many reports of a second.

@@ -13,6 +13,7 @@
 //! | `data`, `news` | data messages and metadata |
 //! | `peer` | one peer connection: str0m and its sockets (UDP, ICE-TCP, TURN) |
 //! | `relay` | match state into data packets |
+//! | `probe` | the media path to a server, for `check` |
 //!
 //! # Rules
 //!
@@ -39,10 +40,13 @@ mod news;
 mod outbox;
 mod packets;
 mod peer;
+mod probe;
 mod publisher;
 pub mod relay;
 mod session;
 mod tracks;
+
+pub use probe::{PathReport, probe};
 
 use super::queue::SharedQueue;
 use super::rate::Rate;

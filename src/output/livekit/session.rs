@@ -44,6 +44,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// Left of the time to stop for saying goodbye.
 const GOODBYE: Duration = Duration::from_millis(400);
+/// Until what was handed to the peer connection is on the wire.
+const LAST_PACKETS: Duration = Duration::from_millis(50);
 /// The share of lost packets that an operator should know of.
 const LOSS: f32 = 0.05;
 
@@ -69,7 +71,6 @@ struct Live {
 pub(super) struct Session<'a> {
     shared: &'a Shared,
     target: &'a RoomTarget,
-    options: &'a RoomOptions,
     memory: &'a mut Memory,
     info: Arc<StreamInfo>,
     signal: Arc<SignalClient>,
@@ -94,6 +95,7 @@ pub(super) struct Session<'a> {
     /// When to give up on a peer connection that is gone, and why.
     gone: Option<(Instant, String)>,
     stats: PeerStats,
+    chores_at: Instant,
     /// Calls to the API that nobody waits for; they end with the stay.
     calls: JoinSet<()>,
 }
@@ -141,7 +143,6 @@ impl<'a> Session<'a> {
         let session = Session {
             shared,
             target,
-            options,
             memory,
             info,
             signal,
@@ -162,6 +163,7 @@ impl<'a> Session<'a> {
             live: None,
             gone: None,
             stats: PeerStats::default(),
+            chores_at: Instant::now() + HOUSEKEEPING,
             calls: JoinSet::new(),
         };
         if session.tracks.all_published() {
@@ -181,9 +183,15 @@ impl<'a> Session<'a> {
             }
         };
         let lived = self.live.as_ref().map_or(Duration::ZERO, |live| live.since.elapsed());
+        // Whatever is half done holds locks of livekit-signaling.
+        self.link = Link::Up;
+        self.outbox.clear();
         if end == End::Stopped {
-            // Leave first: viewers' pages show at once that the stream is over, not that it stalls.
+            self.push_data(|news| news.end());
+            // Leave before the close: viewers' pages show at once that the stream is over, not that it stalls. And after
+            // what was handed on last, which the peer connection spreads over some milliseconds.
             let left = self.shared.time_to_stop().unwrap_or(GOODBYE).saturating_sub(GOODBYE / 2);
+            tokio::time::sleep(left.min(LAST_PACKETS)).await;
             let _ = tokio::time::timeout(left, join::leave(&self.signal)).await;
         }
         for peer in [Some(&mut self.publisher), self.subscriber.as_mut()].into_iter().flatten() {
@@ -214,8 +222,7 @@ impl<'a> Session<'a> {
     }
 
     fn wake_at(&self) -> Instant {
-        let next = Instant::now() + HOUSEKEEPING;
-        self.gone.as_ref().map_or(next, |(at, _)| next.min(*at))
+        self.gone.as_ref().map_or(self.chores_at, |(at, _)| self.chores_at.min(*at))
     }
 
     async fn handle(&mut self, happened: Happened) -> Option<End> {
@@ -241,6 +248,7 @@ impl<'a> Session<'a> {
 
     fn house_keeping(&mut self) -> Option<End> {
         let now = Instant::now();
+        self.chores_at = now + HOUSEKEEPING;
         if let Some((at, words)) = &self.gone
             && *at <= now
         {
@@ -381,12 +389,7 @@ impl<'a> Session<'a> {
                 self.outbox.push(Request::Answer(description("answer", sdp)));
             }
             Some(PeerEvent::LocalCandidate(candidate)) => {
-                let init = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 });
-                self.outbox.push(Request::Trickle(proto::TrickleRequest {
-                    candidate_init: init.to_string(),
-                    target: target as i32,
-                    ..Default::default()
-                }));
+                self.outbox.push(trickle(&candidate, target));
             }
             Some(PeerEvent::Closed { error }) if publisher => {
                 self.gone(error.unwrap_or_else(|| "the LiveKit server closed the media connection".to_owned()));
@@ -688,12 +691,22 @@ async fn next_media(shared: &Shared, commands: &mpsc::Sender<PeerCommand>) -> Op
     shared.queue.next().await
 }
 
-fn description(kind: &str, sdp: String) -> proto::SessionDescription {
+/// A local candidate on its way to the server.
+pub(super) fn trickle(candidate: &str, target: proto::SignalTarget) -> Request {
+    let init = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 });
+    Request::Trickle(proto::TrickleRequest {
+        candidate_init: init.to_string(),
+        target: target as i32,
+        ..Default::default()
+    })
+}
+
+pub(super) fn description(kind: &str, sdp: String) -> proto::SessionDescription {
     proto::SessionDescription { r#type: kind.to_owned(), sdp, ..Default::default() }
 }
 
 /// The candidate line in the JSON of RTCIceCandidateInit; None for the end of candidates.
-fn candidate_of(init: &str) -> Option<String> {
+pub(super) fn candidate_of(init: &str) -> Option<String> {
     let init: serde_json::Value = serde_json::from_str(init).ok()?;
     init.get("candidate")?.as_str().filter(|c| !c.is_empty()).map(str::to_owned)
 }
