@@ -137,6 +137,7 @@ fn server_that_was_killed_gets_the_stream_back_when_it_answers_again() {
     let back = Instant::now();
     let status = scene.wait(seconds(8), "live again", |s| s.state == State::Live);
     let took = back.elapsed();
+    println!("back {took:?} after the server answered");
     assert!(took < seconds(4), "back {took:?} after the server answered; pauses are 3 s at most: {status:?}");
     assert!(scene.relay.join_tokens() >= 2, "a token of its own for each join");
     let viewer = Subscriber::join(&scene.livekit, ROOM, "viewer");
@@ -149,6 +150,7 @@ fn udp_blocked_from_the_beginning_means_ice_over_tcp() {
     let began = Instant::now();
     scene.wait(seconds(15), "live", |s| s.state == State::Live);
     let took = began.elapsed();
+    println!("without UDP live after {took:?}");
     assert!(took < seconds(5), "live only after {took:?}");
     let viewer = Subscriber::join(&scene.livekit, ROOM, "viewer");
     viewer.wait_flowing();
@@ -167,6 +169,7 @@ fn udp_that_dies_under_way_is_noticed_and_gone_round() {
     let gap = viewer.wait_after(mark, seconds(20), "gap", |_| true);
     let frozen = gap["seconds"].as_f64().expect("a number");
     // 3 s of watchdog, then a resume over TCP.
+    println!("UDP died: {frozen} s without a picture");
     assert!(frozen < 4.0, "{frozen} s without a picture");
     viewer.wait_flowing();
     let status = scene.wait(seconds(5), "live", |s| s.state == State::Live);
@@ -236,6 +239,7 @@ fn frozen_under_loss(seed: u64, percent: f32) -> (f64, String) {
     let share = lost as f64 * 100.0 / (passed + lost) as f64;
     assert!(share > f64::from(percent) * 0.6, "{share:.1} % of {passed} packets were lost");
     assert!(status.kbps > 500 && status.reconnects == 0, "{status:?}");
+    println!("{share:.1} % lost: {} s without a picture", summary.frozen(since));
     (summary.frozen(since), format!("{summary:?}, {share:.1} % lost"))
 }
 
