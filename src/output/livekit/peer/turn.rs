@@ -188,6 +188,15 @@ impl Target {
         (!host.is_empty()).then(|| Self { host: host.into(), port, transport })
     }
 
+    /// How long the better transports get to be first: of several relays ICE takes the one that was there first.
+    fn head_start(&self) -> Duration {
+        match self.transport {
+            Transport::Udp => Duration::ZERO,
+            Transport::Tcp => Duration::from_millis(100),
+            Transport::Tls => Duration::from_millis(200),
+        }
+    }
+
     fn path(&self) -> &'static str {
         match self.transport {
             Transport::Udp => "turn udp",
@@ -199,6 +208,7 @@ impl Target {
 
 /// One relay, from connecting to its end.
 async fn relay(id: u64, target: Target, credentials: TurnCredentials, v6: bool, report: mpsc::Sender<RelayEvent>) {
+    tokio::time::sleep(target.head_start()).await;
     let end = match tokio::time::timeout(CONNECT, connect(&target)).await {
         Err(_) => Err("it does not answer".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
