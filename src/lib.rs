@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! game ──> overlay ──> draw ──> render ──> encode ──> output
-//!  wire      scene      draw      GPU →      H.264,      RTMP(S),
-//!  events    from       list,     RGBA →     AAC         file,
-//!  → state   (state,    damage    NV12                   preview
+//!  wire      scene      draw      GPU →      H.264,      RTMP(S), LiveKit
+//!  events    from       list,     RGBA →     AAC,        rooms and Egress,
+//!  → state   (state,    damage    NV12       Opus        file, preview
 //!            time)
 //!              raster = shaped text, glyph and picture pixels (beside draw)
 //!                     stream = one broadcast: its threads, its clock, its life and death
+//!                     livekit = a LiveKit server's API: tokens, rooms, egress jobs; webhook = what it tells
 //!                     http, cli = the edge around it
 //! ```
 //!
@@ -25,10 +26,12 @@
 //! | [`draw`] | the draw list as data, and damage as the difference of two lists | wgpu, fonts, files |
 //! | [`raster`] | fonts, shaping, fitting text; glyph, symbol and picture pixels | wgpu, widgets |
 //! | [`render`] | executes draw lists on the GPU, NV12 conversion, read-back | scenes, games, ffmpeg |
-//! | [`encode`] | H.264 and AAC through FFmpeg, the frame clock | destinations, wgpu |
-//! | [`output`] | destinations: RTMP(S), fragmented MP4, the preview's fragments | encoders, pictures |
+//! | [`encode`] | H.264, AAC and Opus through FFmpeg, the frame clock | destinations, wgpu |
+//! | [`output`] | destinations: RTMP(S), LiveKit rooms by WebRTC, RTMP through LiveKit's Egress, fragmented MP4, the preview's fragments | encoders, pictures |
+//! | [`livekit`] | a LiveKit server from outside a room: address and key, tokens, RoomService, Egress requests, errors in words | media, streams |
+//! | [`webhook`] | what a LiveKit server tells: verified, de-duplicated, reconciled with what it lists | media, streams |
 //! | [`stream`] | one broadcast: threads, clock, start, stop, status | a concrete GPU, encoder or network |
-//! | [`http`] | the preview page | what is on it |
+//! | [`http`] | the preview page, the server that `serve` runs in | what is on it |
 //! | [`studio`] | puts a stream together from real parts, for the command line and for programs that link agentcast | what is drawn or sent |
 //! | [`cli`] | the command line | – |
 //!
@@ -36,11 +39,13 @@
 //!
 //! * Nothing in `game`, `overlay` or `draw` reads a clock, a file, the environment or a socket. Time is an argument.
 //! * Nothing in `overlay` or below sees a card, thought or event that the stream's [`game::View`] may not see.
+//! * Nothing outside `livekit`, `webhook`, `output::livekit`, `output::egress` and the command line's `check` and `serve` names
+//!   LiveKit's crates, and nothing outside `output::livekit` names str0m.
 //! * Nothing outside `render` names wgpu; nothing outside `encode` and the muxers of `output` names ffmpeg.
 //! * No adapter room knows another one's library: `output` takes `encode`'s packet types and nothing of its encoders, and `stream`
 //!   gets all of them handed in.
 //! * No unbounded queue carries media.
-//! * A stream key has no `Display`, and its `Debug` prints nothing of it.
+//! * A stream key has no `Display`, and its `Debug` prints nothing of it; so it is with a LiveKit server's secret and its tokens.
 
 pub mod cli;
 pub mod draw;

@@ -173,24 +173,30 @@ fn a_dropped_publisher_that_reconnects_once_is_counted_and_left_alone() {
 }
 
 #[test]
-fn a_frozen_receiver_ends_the_job_as_stalled_and_a_new_one_is_started() {
+fn a_frozen_receiver_is_noticed_by_its_reconnections_or_at_the_latest_by_the_end_of_the_job() {
     let capture = Capture::read("stall");
-    in_all_weathers(
-        || {
-            let mut world = then_well("stall", capture.clone());
-            world.retries = spread((30.3, 1), (55.5, 6)).into_iter().filter(|(_, n)| *n < 6).collect();
-            world
-        },
-        |mut world| {
-            world.run_until(62.0);
-            world.retries.clear();
-            world.run_until(110.0);
-            let stalled = "a.example.com:1935 takes nothing in any more; the connection has stalled";
-            assert!(world.errors.iter().any(|e| e == stalled), "{:?}", world.errors);
-            assert_eq!((world.starts.len(), world.outlook().state), (2, State::Live), "{:?}", world.states);
-            assert_eq!(world.outlook().error, None);
-        },
-    );
+    // A worker that can be asked tells of the tries that it makes every 5 s; of another one the end is all that comes.
+    for (mute, words) in [
+        (false, "LiveKit's egress worker lost a.example.com:1935 and gets through to it no more"),
+        (true, "a.example.com:1935 takes nothing in any more; the connection has stalled"),
+    ] {
+        in_all_weathers(
+            || {
+                let mut world = then_well("stall", capture.clone());
+                world.retries = spread((30.3, 1), (55.5, 6));
+                world.mute = mute;
+                world
+            },
+            |mut world| {
+                world.run_until(62.0);
+                world.retries.clear();
+                world.run_until(110.0);
+                assert!(world.errors.iter().any(|e| e.starts_with(words)), "{:?}", world.errors);
+                assert_eq!((world.starts.len(), world.outlook().state), (2, State::Live), "{:?}", world.states);
+                assert_eq!(world.outlook().error, None);
+            },
+        );
+    }
 }
 
 #[test]
@@ -351,6 +357,20 @@ fn a_start_whose_answer_is_lost_is_found_again_and_not_made_twice() {
             assert!(!world.webhooks || live < 10.0, "webhooks tell before the answer: {live}");
         },
     );
+}
+
+#[test]
+fn a_webhook_of_another_destinations_job_gives_way_to_the_answer() {
+    let mut world = World::new(vec![Capture::read("ok").not_stopped()], 1);
+    world.webhooks = false;
+    while world.starts.is_empty() {
+        world.run_until(world.now + 0.1);
+    }
+    let other = JobInfo { id: "EG_other".into(), ..Capture::read("ok").0[0].1.clone() };
+    world.job.handle(Evidence::Observed(other), world.instant());
+    assert_eq!(world.job.id(), Some("EG_other"));
+    world.run_until(world.now + 20.0);
+    assert_eq!((world.job.id(), world.outlook().state, world.stops.len()), (Some("EG_0"), State::Live, 0));
 }
 
 #[test]

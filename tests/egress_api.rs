@@ -67,6 +67,8 @@ struct Recorded {
     /// (method, body), without lists.
     requests: Vec<(String, Vec<u8>)>,
     job: proto::EgressInfo,
+    /// A stop is taken and never comes to its end.
+    hangs: bool,
 }
 
 impl Recorder {
@@ -107,6 +109,7 @@ async fn answer(Shared(recorder): Shared<Recorder>, uri: Uri, body: Bytes) -> Ve
         "ListEgress" => {
             return proto::ListEgressResponse { items: vec![job.clone()], ..Default::default() }.encode_to_vec();
         }
+        "StopEgress" if recorded.hangs => job.status = proto::EgressStatus::EgressEnding.into(),
         "StopEgress" => job.status = proto::EgressStatus::EgressComplete.into(),
         "UpdateStream" => {
             let request = proto::UpdateStreamRequest::decode(&*body).unwrap();
@@ -130,6 +133,16 @@ fn target(host: &str) -> RtmpTarget {
 
 fn url(host: &str) -> String {
     format!("rtmps://{host}/app/{CANARY}")
+}
+
+fn settings() -> EgressSettings {
+    let encoding = Encoding::preset(1280, 720, 30);
+    EgressSettings { room: "room".into(), identity: "agent".into(), source: None, encoding }
+}
+
+/// Live at once.
+fn quick() -> Rules {
+    Rules { settle: Duration::from_millis(50), ..Rules::default() }
 }
 
 fn wait_for(output: &EgressOutput, what: &str, is: impl Fn(&Status) -> bool) -> Status {
@@ -172,8 +185,7 @@ async fn a_start_says_every_field_of_the_encoding() {
         video_codec: proto::VideoCodec::H264High.into(),
         video_bitrate: 9_000,
         key_frame_interval: 2.0,
-        audio_quality: 0,
-        video_quality: 0,
+        ..Default::default()
     };
     assert_eq!(request.options, Some(proto::participant_egress_request::Options::Advanced(encoding)));
 
@@ -193,14 +205,7 @@ async fn a_destination_starts_adds_removes_and_stops_without_telling_its_keys() 
     record_log();
     let recorder = Recorder::default();
     let api = EgressApi::new(recorder.serve().await);
-    let settings = EgressSettings {
-        room: "room".into(),
-        identity: "agent".into(),
-        source: None,
-        encoding: Encoding::preset(1280, 720, 30),
-    };
-    let rules = Rules { settle: Duration::from_millis(50), ..Rules::default() };
-    let mut output = EgressOutput::spawn(api, settings, vec![target("a.example.com")], rules).unwrap();
+    let mut output = EgressOutput::spawn(api, settings(), vec![target("a.example.com")], quick()).unwrap();
     let status = wait_for(&output, "job", |s| s.state == State::Live);
     assert_eq!((status.name.as_str(), status.last_error), ("rtmps a.example.com via livekit-egress", None));
 
@@ -241,23 +246,34 @@ async fn a_destination_starts_adds_removes_and_stops_without_telling_its_keys() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_without_an_answer_ends_in_time_and_says_so() {
+async fn a_stop_that_does_not_end_is_left_at_the_deadline_and_told() {
     record_log();
-    // Takes connections in and answers none.
+    let recorder = Recorder::default();
+    recorder.0.lock().unwrap().hangs = true;
+    let api = EgressApi::new(recorder.serve().await);
+    let output = EgressOutput::spawn(api, settings(), vec![target("a.example.com")], quick()).unwrap();
+    wait_for(&output, "job", |s| s.state == State::Live);
+    let begun = Instant::now();
+    let status = Box::new(output).stop(Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(recorder.requests::<proto::StopEgressRequest>("StopEgress").len(), 1);
+    assert_eq!(status.state, State::Stopped);
+    let words = status.last_error.unwrap();
+    assert!(words.contains("has not said within 2s that the job has stopped"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_answers_nothing_does_not_hold_up_the_end() {
+    record_log();
+    // Takes connections in and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
     let server = Server::new(&address, "APIegress", SecretString::from(SECRET)).unwrap();
-    let settings = EgressSettings {
-        room: "room".into(),
-        identity: "agent".into(),
-        source: None,
-        encoding: Encoding::preset(1280, 720, 30),
-    };
     let begun = Instant::now();
-    let output = EgressOutput::spawn(EgressApi::new(server), settings, vec![target("a.example.com")], Rules::default());
-    let status = Box::new(output.unwrap()).stop(Duration::from_secs(2));
+    let output = EgressOutput::spawn(EgressApi::new(server), settings(), vec![target("a.example.com")], quick());
+    let status = Box::new(output.unwrap()).stop(Duration::from_secs(20));
     assert_eq!((status.state, status.last_error), (State::Stopped, None), "no job was begun");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

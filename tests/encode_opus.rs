@@ -174,3 +174,11 @@ fn bad_input_is_refused_and_the_encoder_goes_on() {
     assert!(packets.windows(2).all(|w| w[1].pts - w[0].pts == OPUS_TICKS));
     assert!(power(&decode(&packets)[40 * AAC_SAMPLES..]) < 1e-5, "quiet again");
 }
+
+#[test]
+fn check_knows_that_only_rooms_need_libopus() {
+    let status = agentcast::encode::probe();
+    let opus = status.iter().find(|s| s.name == "libopus").expect("listed");
+    assert_eq!((&opus.problem, opus.required), (&None, false));
+    assert!(opus.without.contains("LiveKit rooms"), "{}", opus.without);
+}

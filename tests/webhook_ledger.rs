@@ -73,7 +73,8 @@ impl Model {
     }
 
     fn join(&mut self, at: usize, who: u8) {
-        let permission = ParticipantPermission { can_subscribe: who % 4 != 0, ..ParticipantPermission::default() };
+        let permission =
+            ParticipantPermission { can_subscribe: !who.is_multiple_of(4), ..ParticipantPermission::default() };
         let mut p = ParticipantInfo {
             sid: self.sid("PA"),
             identity: format!("person {}", who % 7),
@@ -82,7 +83,7 @@ impl Model {
             ..ParticipantInfo::default()
         };
         p.set_state(State::Active);
-        p.set_kind(if who % 9 == 0 { Kind::Egress } else { Kind::Standard });
+        p.set_kind(if who.is_multiple_of(9) { Kind::Egress } else { Kind::Standard });
         self.rooms[at].1.push(p.clone());
         let room = self.rooms[at].0.clone();
         self.send("participant_joined", |e| (e.room, e.participant) = (Some(room), Some(p)));
@@ -99,7 +100,7 @@ impl Model {
 
     fn publish(&mut self, at: usize, who: u8) {
         let mut track = TrackInfo { sid: self.sid("TR"), name: format!("track {who}"), ..TrackInfo::default() };
-        track.set_type(if who % 2 == 0 { TrackType::Video } else { TrackType::Audio });
+        track.set_type(if who.is_multiple_of(2) { TrackType::Video } else { TrackType::Audio });
         let who = who as usize % self.rooms[at].1.len();
         self.rooms[at].1[who].tracks.push(track.clone());
         let (room, p) = self.bare(at, who);
@@ -432,7 +433,7 @@ fn jobs_that_ended_are_forgotten_after_an_hour_and_running_ones_are_not() {
     assert_eq!(ledger.egress_lines().len(), 2);
     ledger.apply(WebhookEvent::default(), 3_700_000, &mut Vec::new());
     let ids: Vec<_> = ledger.egress_lines().into_iter().map(|line| line.id).collect();
-    assert_eq!(ids, [running.egress_id.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&running.egress_id));
     let live = IngressState { status: 2, ..IngressState::default() };
     assert_eq!(live.status(), ingress_state::Status::EndpointPublishing);
     assert_eq!(ledger.ingress_lines().len(), 1, "it is still live");

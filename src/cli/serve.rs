@@ -1,9 +1,8 @@
 //! `serve`: takes the webhooks of a LiveKit server and shows what they tell.
 
+use super::livekit::ServerArgs;
 use super::status::say;
-use super::usage;
 use crate::http::server::{Limits, serve};
-use crate::livekit::Server;
 use crate::webhook::{Change, Hub, PATH};
 use anyhow::Context;
 use axum::Router;
@@ -12,7 +11,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::Args;
-use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
@@ -25,10 +23,12 @@ pub(super) struct Serve {
     /// Address and port to listen on (port 0: any free one). The status page answers only callers on this host
     #[arg(long, env = "AGENTCAST_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 pub(super) fn run(args: Serve) -> anyhow::Result<ExitCode> {
-    let server = from_environment(|name| std::env::var(name).ok())?;
+    let server = args.server.server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let stop = stopped().context("signals cannot be handled")?;
@@ -49,17 +49,6 @@ pub(super) fn run(args: Serve) -> anyhow::Result<ExitCode> {
         say!("agentcast serve: stopped");
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// The LiveKit server that the environment names. All that is missing is said at once.
-fn from_environment(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Server> {
-    const NAMES: [&str; 3] = ["LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"];
-    let values = NAMES.map(|name| get(name).filter(|value| !value.trim().is_empty()));
-    let missing: Vec<_> = NAMES.iter().zip(&values).filter(|(_, v)| v.is_none()).map(|(name, _)| *name).collect();
-    let [Some(url), Some(key), Some(secret)] = values else {
-        return Err(usage(format!("serve needs {} in the environment", missing.join(", "))).into());
-    };
-    Server::new(&url, &key, SecretString::from(secret)).map_err(|error| usage(error.to_string()).into())
 }
 
 /// Ready once somebody asks the program to end.
@@ -139,23 +128,5 @@ fn word(status: livekit_protocol::EgressStatus) -> &'static str {
         S::EgressFailed => "failed",
         S::EgressAborted => "aborted",
         S::EgressLimitReached => "ended at its limit",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_missing_settings_are_named_in_one_error() {
-        let error = from_environment(|_| None).unwrap_err().to_string();
-        assert_eq!(error, "serve needs LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET in the environment");
-        let only_url = |name: &str| (name == "LIVEKIT_URL").then(|| "ws://h".to_owned());
-        let error = from_environment(only_url).unwrap_err().to_string();
-        assert_eq!(error, "serve needs LIVEKIT_API_KEY, LIVEKIT_API_SECRET in the environment");
-        let bad =
-            |name: &str| Some(if name == "LIVEKIT_URL" { "ftp://h" } else { "serve-canary-0123456789" }.to_owned());
-        let error = from_environment(bad).unwrap_err().to_string();
-        assert!(error.contains("LIVEKIT_URL") && !error.contains("canary"), "{error}");
     }
 }

@@ -122,7 +122,7 @@ pub struct UrlReport {
     pub error: String,
 }
 
-/// One job as the server tells of it: by webhook, in a list, as an answer. Holds no address.
+/// One job as the server tells of it: by webhook, in a list, as an answer. Holds no path and no key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobInfo {
     /// `EG_…`; also the identity under which the worker is in the room.
@@ -130,6 +130,8 @@ pub struct JobInfo {
     pub room: String,
     /// Of the participant whose tracks it takes, where it was started so.
     pub identity: String,
+    /// Host and port of the addresses that it was started with, in their order.
+    pub addresses: Vec<String>,
     pub status: JobStatus,
     /// Grows with every report of the worker.
     pub updated_at: i64,
@@ -147,10 +149,12 @@ impl From<proto::EgressInfo> for JobInfo {
     fn from(info: proto::EgressInfo) -> Self {
         use proto::egress_info::Request;
         use proto::{EgressStatus as S, stream_info::Status as U};
-        let identity = match info.request {
-            Some(Request::Participant(request)) => request.identity,
-            _ => String::new(),
+        let (identity, outputs) = match info.request {
+            Some(Request::Participant(request)) => (request.identity, request.stream_outputs),
+            Some(Request::TrackComposite(request)) => (String::new(), request.stream_outputs),
+            _ => (String::new(), Vec::new()),
         };
+        let addresses = outputs.iter().flat_map(|output| &output.urls).map(|url| address(url)).collect();
         // A status that this version does not know is taken for a job under way: the next list tells more.
         let status = match S::try_from(info.status) {
             Ok(S::EgressStarting) => JobStatus::Starting,
@@ -176,6 +180,7 @@ impl From<proto::EgressInfo> for JobInfo {
             id: info.egress_id,
             room: info.room_name,
             identity,
+            addresses,
             status,
             updated_at: info.updated_at.max(info.started_at).max(info.ended_at),
             urls: urls.collect(),
@@ -183,6 +188,18 @@ impl From<proto::EgressInfo> for JobInfo {
             error_code: info.error_code,
             details: clean(&info.details),
         }
+    }
+}
+
+/// Host and port of an RTMP address.
+fn address(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    // A port follows the last colon, unless that one is inside an IPv6 address.
+    match host.rsplit_once(':') {
+        Some((_, port)) if !port.contains(']') => host.to_owned(),
+        _ => format!("{host}:{}", if scheme.eq_ignore_ascii_case("rtmps") { 443 } else { 1935 }),
     }
 }
 
@@ -378,6 +395,15 @@ mod tests {
         );
         assert_eq!(url("rtmps://[::1]/live2?backup=1", Some("egress-k3")), "rtmps://[::1]/live2?backup=1/egress-k3");
         assert_eq!(url("rtmp://h/app", None), "rtmp://h/app/");
+    }
+
+    #[test]
+    fn host_and_port_of_an_address_read_as_our_own_do() {
+        for url in ["rtmp://h/app/k", "rtmps://joe:pw22@h/app/k", "rtmps://[::1]/a/b/k", "rtmp://[::1]:1936/a/k"] {
+            let key = StreamKey::new("address-test-key").unwrap();
+            assert_eq!(address(url), RtmpTarget::parse(url, Some(key)).unwrap().address(), "{url}");
+        }
+        assert_eq!(address(""), ":1935");
     }
 
     #[test]

@@ -8,8 +8,10 @@ use super::Server;
 use crate::output::log::scrub;
 use livekit_api::access_token::{AccessToken, VideoGrants};
 use livekit_api::services::{ServerError as Answer, ServerErrorCode as Code, ServiceError};
-use livekit_net::{Header, HttpClientExt as _};
+use livekit_net::{Header, HttpClientExt as _, HttpResponse};
+use prost::Message;
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 use std::time::Duration;
 
 /// Longest text of a server that is passed on, in characters.
@@ -101,17 +103,9 @@ impl Server {
     async fn look_again(&self) -> ApiError {
         let host = self.host().to_owned();
         let grants = VideoGrants { room_list: true, ..VideoGrants::default() };
-        let token = AccessToken::with_api_key(self.key(), self.secret().expose_secret()).with_grants(grants);
-        let (Ok(token), Some(client)) = (token.to_jwt(), livekit_net::http_client()) else { return ApiError::Sign };
-        let header = |name: &str, value: String| Header { name: name.into(), value };
-        let headers =
-            vec![header("Authorization", format!("Bearer {token}")), header("Content-Type", "application/json".into())];
-        let address = format!("{}/twirp/livekit.RoomService/ListRooms", self.http_url());
-        let answer = client.post(address, headers, b"{}".to_vec());
-        match tokio::time::timeout(SECOND_LOOK, answer).await {
-            Err(_) => ApiError::Timeout { host, after: SECOND_LOOK },
-            Ok(Err(error)) => ApiError::Unreachable { host, why: text(&error.to_string()) },
-            Ok(Ok(answer)) => match answer.status {
+        match self.post("ListRooms", grants, "application/json", b"{}".to_vec(), SECOND_LOOK).await {
+            Err(error) => error,
+            Ok(answer) => match answer.status {
                 401 => ApiError::KeyRefused,
                 200 => ApiError::Failed("its answer could not be read".into()),
                 status @ 500.. => ApiError::Failed(format!("HTTP {status}")),
@@ -119,6 +113,59 @@ impl Server {
             },
         }
     }
+
+    /// A request to RoomService with fields that `livekit-api` does not offer.
+    pub(super) async fn room_service<R: Message + Default>(
+        &self,
+        method: &str,
+        grants: VideoGrants,
+        request: &impl Message,
+        timeout: Duration,
+    ) -> Result<R, ApiError> {
+        let not_livekit = |status| ApiError::NotLiveKit { host: self.host().to_owned(), status };
+        let answer = self.post(method, grants, "application/protobuf", request.encode_to_vec(), timeout).await?;
+        match answer.status {
+            200 => R::decode(&answer.body[..]).map_err(|_| not_livekit(200)),
+            // In plain text, with the whole token in it.
+            401 => Err(ApiError::KeyRefused),
+            status => Err(match serde_json::from_slice::<Refusal>(&answer.body) {
+                Ok(refusal) => classify(&refusal.code, &refusal.msg),
+                Err(_) if status >= 500 => ApiError::Failed(format!("HTTP {status}")),
+                Err(_) => not_livekit(status),
+            }),
+        }
+    }
+
+    async fn post(
+        &self,
+        method: &str,
+        grants: VideoGrants,
+        kind: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<HttpResponse, ApiError> {
+        let host = self.host().to_owned();
+        let token = AccessToken::with_api_key(self.key(), self.secret().expose_secret()).with_grants(grants);
+        let (Ok(token), Some(client)) = (token.to_jwt(), livekit_net::http_client()) else {
+            return Err(ApiError::Sign);
+        };
+        let header = |name: &str, value: String| Header { name: name.into(), value };
+        let headers = vec![header("Authorization", format!("Bearer {token}")), header("Content-Type", kind.into())];
+        let address = format!("{}/twirp/livekit.RoomService/{method}", self.http_url());
+        match tokio::time::timeout(timeout, client.post(address, headers, body)).await {
+            Err(_) => Err(ApiError::Timeout { host, after: timeout }),
+            Ok(Err(error)) => Err(ApiError::Unreachable { host, why: text(&error.to_string()) }),
+            Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+}
+
+/// Twirp's JSON for everything but success.
+#[derive(Deserialize)]
+struct Refusal {
+    code: String,
+    #[serde(default)]
+    msg: String,
 }
 
 /// Twirp's code and message.

@@ -4,6 +4,7 @@ use super::ledger::{Change, Outcome};
 use super::rooms::Step;
 use livekit_protocol::ingress_state::Status as Input;
 use livekit_protocol::{EgressInfo, EgressStatus, IngressInfo, IngressState};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -144,11 +145,13 @@ impl IngressJobs {
             return Ok(());
         };
         let held = &job.what;
-        let forward = if new.started_at == held.started_at {
-            (held.live && (!live || new.updated_at >= held.updated_at))
-                || (!held.live && (!live || (job.guessed && step.listing)))
-        } else {
-            new.started_at > held.started_at
+        let forward = match new.started_at.cmp(&held.started_at) {
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal if !live => true,
+            Ordering::Equal if held.live => new.updated_at >= held.updated_at,
+            // A listing may show that it lives after all.
+            Ordering::Equal => job.guessed && step.listing,
         };
         if !forward {
             return Err(Outcome::Stale);

@@ -7,6 +7,7 @@
 
 use super::livekit::{LiveKit, free_ports};
 use agentcast::livekit::Server;
+use base64::Engine as _;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -28,12 +29,31 @@ struct Rules {
     frozen: AtomicBool,
     /// Connections taken so far, refused ones too.
     tries: AtomicU64,
+    /// Join tokens that passed, each once.
+    tokens: Mutex<Vec<String>>,
     swallows: AtomicBool,
     /// Publisher to server, in 1/1000.
     loss: AtomicU32,
     /// Media packets of the publisher that passed, and that were lost or swallowed.
     passed: AtomicU64,
     lost: AtomicU64,
+}
+
+impl Rules {
+    /// Picks the tokens out of the head of a request: three words of base64 with dots between, in the address or a header.
+    fn note_tokens(&self, head: &[u8]) {
+        // The last line may not be whole.
+        let whole = head.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let end = head.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(whole);
+        let text = String::from_utf8_lossy(&head[..end]);
+        let part = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+        for word in text.split(part) {
+            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            if word.starts_with("eyJ") && word.matches('.').count() == 2 && !tokens.iter().any(|t| t == word) {
+                tokens.push(word.to_owned());
+            }
+        }
+    }
 }
 
 type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
@@ -104,6 +124,21 @@ impl Relay {
         self.rules.tries.load(SeqCst)
     }
 
+    /// The tokens it came with, each once, in their order.
+    pub fn tokens(&self) -> Vec<String> {
+        self.rules.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Those of them that open the door of a room.
+    pub fn join_tokens(&self) -> usize {
+        let opens = |token: &String| {
+            let body =
+                token.split('.').nth(1).and_then(|body| base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(body).ok());
+            body.is_some_and(|body| String::from_utf8_lossy(&body).contains("\"roomJoin\":true"))
+        };
+        self.tokens().iter().filter(|token| opens(token)).count()
+    }
+
     /// The publisher's UDP packets that passed, and that did not.
     pub fn packets(&self) -> (u64, u64) {
         (self.rules.passed.load(SeqCst), self.rules.lost.load(SeqCst))
@@ -164,14 +199,23 @@ fn accept(listener: &TcpListener, to: u16, (from, with): &(Vec<u8>, Vec<u8>), ru
         let copy = |socket: &TcpStream| socket.try_clone().expect("a socket can be shared");
         let (up, down) = ((copy(&client), copy(&server)), (server, client));
         let r = rules.clone();
-        spawn(threads, move || pump(up.0, up.1, cuts, &r, |_| 0));
+        let r2 = rules.clone();
+        let mut head = Vec::new();
+        let read = move |bytes: &mut [u8]| {
+            if head.len() < 16_384 {
+                head.extend_from_slice(bytes);
+                r2.note_tokens(&head);
+            }
+            0
+        };
+        spawn(threads, move || pump(up.0, up.1, cuts, &r, read));
         let (r, from, with) = (rules.clone(), from.clone(), with.clone());
         spawn(threads, move || pump(down.0, down.1, cuts, &r, |bytes| replace(bytes, &from, &with)));
     }
 }
 
 /// Carries bytes one way. `change` says how many bytes at the end must wait for more.
-fn pump(mut from: TcpStream, mut to: TcpStream, cuts: u64, rules: &Rules, change: impl Fn(&mut [u8]) -> usize) {
+fn pump(mut from: TcpStream, mut to: TcpStream, cuts: u64, rules: &Rules, mut change: impl FnMut(&mut [u8]) -> usize) {
     let (mut held, mut chunk) = (Vec::new(), [0; 16_384]);
     let ready = from.set_nonblocking(false).and_then(|()| from.set_read_timeout(Some(TURN)));
     ready.and_then(|()| to.set_nodelay(true)).expect("a socket of ours");

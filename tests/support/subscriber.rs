@@ -61,12 +61,18 @@ pub struct Summary {
     pub jumps: u64,
     /// Sound after picture, ms: median of the last ten clicks.
     pub skew: Option<f64>,
+    pub skews: Vec<f64>,
     /// What WebRTC itself counts.
     pub stats: Value,
 }
 
 impl Summary {
-    /// Seconds without a picture, in gaps that ended after `since` (s of the viewer's own clock).
+    /// The longest time without a picture, s; 0 when all of them were short.
+    pub fn longest_gap(&self, since: f64) -> f64 {
+        self.gaps.iter().filter(|(at, _)| *at >= since).map(|(_, seconds)| *seconds).fold(0.0, f64::max)
+    }
+
+    /// Seconds without a picture, in gaps that began after `since` (s of the viewer's own clock).
     pub fn frozen(&self, since: f64) -> f64 {
         self.gaps.iter().filter(|(at, _)| *at >= since).map(|(_, seconds)| seconds).sum()
     }
@@ -165,6 +171,11 @@ impl Subscriber {
         self.wait_after(mark, PATIENCE, "second", |e| e["fps"].as_f64() > Some(25.0))
     }
 
+    /// Its clock, s.
+    pub fn now(&self) -> f64 {
+        self.heard.events().iter().rev().find_map(|(_, event)| event["at"].as_f64()).unwrap_or_default()
+    }
+
     /// Waits for this many reports of a second.
     #[track_caller]
     pub fn watch(&self, seconds: usize) {
@@ -216,6 +227,7 @@ impl Subscriber {
             unreadable: number("unreadable"),
             jumps: number("jumps"),
             skew: said["skew"].as_f64(),
+            skews: said["skews"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect(),
             stats,
         }
     }

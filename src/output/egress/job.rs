@@ -19,69 +19,19 @@
 //! for a minute or for ever. So the worker itself is asked ([`Action::Probe`]): 3 s after every reconnection that shows, and
 //! as often as the job is listed. A worker that does not answer and is not in the room is gone.
 
-use super::slot::{Change, Sending, Slot};
+mod evidence;
+mod outlook;
+mod rules;
+
+pub use rules::Rules;
+
+use super::slot::{Sending, Slot};
 use super::target::{Target, TargetId};
 use crate::livekit::ApiError;
 use crate::livekit::egress::{JobInfo, JobStatus, RoomView};
 use crate::output::State;
-use crate::output::backoff::{Backoff, BackoffSettings};
+use crate::output::backoff::Backoff;
 use std::time::{Duration, Instant};
-
-/// Times and limits. The defaults are what was measured, with some room.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
-    /// A URL that began counts as live after this long without failure. A refused key shows within 0.3 s.
-    pub settle: Duration,
-    /// How often the job is listed, the room looked at and the worker asked.
-    pub list_every: Duration,
-    /// How often in the first [`Self::list_fast_for`] of a job, and while it stops.
-    pub list_fast: Duration,
-    pub list_fast_for: Duration,
-    /// How often the room is looked at while its publisher is missing.
-    pub look_every: Duration,
-    /// The worker is asked this long after it reconnected.
-    pub probe_after_retry: Duration,
-    /// This many reconnections …
-    pub burst: u32,
-    /// … within this time mean that the worker never gets through again.
-    pub burst_window: Duration,
-    /// A worker that is not in its room for this long is gone, unless it answers …
-    pub absent: Duration,
-    /// … and even then after this long.
-    pub absent_longest: Duration,
-    /// A job that has not begun to send by then is started anew.
-    pub begin: Duration,
-    /// A stop that has not shown by then is taken for done: it takes up to 30 s.
-    pub stop: Duration,
-    /// How long a job is looked for whose start was not answered.
-    pub uncertain: Duration,
-    pub backoff: BackoffSettings,
-    /// Refusals in a row after which a key is taken to be refused.
-    pub refusals: u32,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        let s = Duration::from_secs;
-        Self {
-            settle: s(5),
-            list_every: s(20),
-            list_fast: s(2),
-            list_fast_for: s(10),
-            look_every: s(2),
-            probe_after_retry: s(3),
-            burst: 5,
-            burst_window: s(30),
-            absent: s(10),
-            absent_longest: s(30),
-            begin: s(60),
-            stop: s(35),
-            uncertain: s(30),
-            backoff: BackoffSettings { first: s(2), factor: 2.0, cap: s(60), reset_after: s(120) },
-            refusals: 3,
-        }
-    }
-}
 
 /// A request that is to be made. One of `Start`, `Add`, `Remove` and `Stop` is under way at a time, and one of each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +97,8 @@ enum Phase {
         id: String,
         since: Instant,
         sent: bool,
+        /// The request is not made before.
+        again: Instant,
     },
     /// Only a person can mend it.
     Resting,
@@ -359,7 +311,7 @@ impl Job {
                 self.phase = Phase::Starting { targets: targets.clone() };
                 Some((Command::Start, Action::Start(targets)))
             }
-            Phase::Stopping { id, sent, .. } if !*sent => {
+            Phase::Stopping { id, sent, again, .. } if !*sent && now >= *again => {
                 *sent = true;
                 Some((Command::Stop, Action::Stop(id.clone())))
             }
@@ -426,7 +378,7 @@ impl Job {
                 self.phase = Phase::Waiting;
                 self.pause(Duration::ZERO, now);
             }
-            Phase::Waiting | Phase::Uncertain { .. } if self.closing => self.phase = Phase::Ended,
+            Phase::Waiting if self.closing => self.phase = Phase::Ended,
             _ => {}
         }
     }
@@ -464,172 +416,11 @@ impl Job {
         }
     }
 
-    fn on_room(&mut self, answer: Result<RoomView, ApiError>, now: Instant) {
-        self.looking = false;
-        let view = match answer {
-            Ok(view) => view,
-            Err(error) => {
-                self.next_look = now + self.rules.look_every;
-                self.blind = Some(error.to_string());
-                if matches!(self.phase, Phase::Waiting) {
-                    self.refused(&error, now);
-                }
-                return;
-            }
-        };
-        self.blind = None;
-        self.next_look = now + self.rules.look_every;
-        if let Phase::Running(run) = &mut self.phase {
-            self.next_look = now + self.rules.list_every;
-            if view.workers.contains(&run.id) || !view.publishing || run.status != JobStatus::Active {
-                run.absent = None;
-            } else {
-                let since = *run.absent.get_or_insert(now);
-                let answered = run.answered.is_some_and(|at| at > since);
-                let limit = if answered { self.rules.absent_longest } else { self.rules.absent };
-                if now.saturating_duration_since(since) >= limit {
-                    self.room_seen = Some((now, view));
-                    self.worker_gone(now);
-                    return;
-                }
-                self.next_look = now + self.rules.absent / 2;
-                self.next_probe = self.next_probe.min(now);
-            }
-        }
-        self.room_seen = Some((now, view));
-    }
-
     fn worker_gone(&mut self, now: Instant) {
         self.restart(
             "the egress worker is gone: it has left the room, though LiveKit still lists the job as active; a new job is started",
             now,
         );
-    }
-
-    fn on_started(&mut self, answer: Result<JobInfo, ApiError>, now: Instant) {
-        let targets = match &self.phase {
-            Phase::Starting { targets, .. } => targets.clone(),
-            // A webhook came first.
-            _ => {
-                if let Ok(info) = answer {
-                    self.on_report(info, now);
-                }
-                return;
-            }
-        };
-        match answer {
-            Ok(info) => self.run(info, &targets, now),
-            Err(error @ (ApiError::Timeout { .. } | ApiError::Unreachable { .. })) => {
-                self.trouble = Some(error.to_string());
-                self.phase = Phase::Uncertain { since: now, targets, listed: 0 };
-                self.next_list = now;
-                self.next_look = now;
-            }
-            Err(error) => {
-                self.phase = Phase::Waiting;
-                self.trouble = (error != ApiError::NoRoom).then(|| error.to_string());
-                self.refused(&error, now);
-            }
-        }
-    }
-
-    /// A job of ours, from its first report on.
-    fn run(&mut self, info: JobInfo, targets: &[TargetId], now: Instant) {
-        self.jobs += 1;
-        self.phase = Phase::Running(Run {
-            id: info.id.clone(),
-            slots: targets.iter().copied().map(Slot::new).collect(),
-            status: JobStatus::Starting,
-            updated_at: i64::MIN,
-            since: now,
-            status_since: now,
-            live_since: None,
-            absent: None,
-            answered: None,
-            mute: false,
-        });
-        self.next_list = now + self.rules.list_fast;
-        self.next_look = now + self.rules.list_every;
-        self.next_probe = now + self.rules.list_every;
-        self.on_report(info, now);
-    }
-
-    /// Whether an unknown job may be the one that was asked for and not answered.
-    fn may_be_ours(&self, info: &JobInfo, urls: usize) -> bool {
-        let before = self.room_seen.as_ref().is_some_and(|(_, view)| view.workers.contains(&info.id));
-        info.room == self.room
-            && info.identity == self.publisher
-            && info.urls.len() == urls
-            && !info.status.is_over()
-            && !before
-            && !self.past.contains(&info.id)
-    }
-
-    /// One report of a job: webhook, list entry or answer.
-    fn on_report(&mut self, info: JobInfo, now: Instant) {
-        match &mut self.phase {
-            Phase::Starting { targets, .. } | Phase::Uncertain { targets, .. } => {
-                let targets = targets.clone();
-                if self.may_be_ours(&info, targets.len()) {
-                    self.run(info, &targets, now);
-                }
-            }
-            // Forward only: deliveries come late and in any order.
-            Phase::Running(run)
-                if run.id == info.id && info.updated_at >= run.updated_at && info.status >= run.status =>
-            {
-                if info.status != run.status {
-                    run.status_since = now;
-                    if info.status == JobStatus::Active {
-                        self.next_probe = now + self.rules.list_every;
-                    }
-                }
-                run.status = info.status;
-                run.updated_at = info.updated_at;
-                // An address that the worker never took has no result.
-                while run.slots.len() > info.urls.len() && run.slots.last().is_some_and(|s| s.refused) {
-                    run.slots.pop();
-                }
-                self.on_urls(&info, now);
-            }
-            Phase::Stopping { id, .. } if *id == info.id && info.status.is_over() => self.stopped(),
-            _ => {}
-        }
-    }
-
-    fn on_urls(&mut self, info: &JobInfo, now: Instant) {
-        let Phase::Running(run) = &mut self.phase else { return };
-        let (mut wedged, mut failed) = (None, false);
-        for (slot, report) in run.slots.iter_mut().zip(&info.urls) {
-            let lived = slot.sent_for(now);
-            match slot.report(report, info.updated_at, &self.rules, now) {
-                Change::Nothing => {}
-                Change::Retried(more) => {
-                    self.retries += u64::from(more);
-                    self.next_probe = now + self.rules.probe_after_retry;
-                }
-                Change::Wedged(retries) => wedged = Some((slot.target, retries)),
-                Change::Failed(cause) => {
-                    failed = true;
-                    if let Some(target) = self.targets.iter_mut().find(|t| t.id == slot.target) {
-                        target.failed(&cause, lived, self.random.f64(), &self.rules, now);
-                    }
-                }
-            }
-        }
-        let wedged = wedged.map(|(target, retries)| {
-            let address = self.targets.iter().find(|t| t.id == target).map_or("the receiver", |t| &t.address);
-            format!(
-                "LiveKit's egress worker lost {address} and gets through to it no more ({retries} tries); the job is started anew"
-            )
-        });
-        if info.status.is_over() {
-            self.over(info, failed, wedged, now);
-        } else if let Some(words) = wedged
-            && info.status == JobStatus::Active
-        {
-            self.restart(&words, now);
-        }
     }
 
     /// The job has ended, and not because we stopped it.
@@ -691,7 +482,7 @@ impl Job {
         let lived = run.live_since.map(|at| now.saturating_duration_since(at)).unwrap_or_default();
         // What is ending already is not told again.
         let sent = run.status >= JobStatus::Ending;
-        self.phase = Phase::Stopping { id: run.id.clone(), since: now, sent };
+        self.phase = Phase::Stopping { id: run.id.clone(), since: now, sent, again: now };
         self.next_list = now + self.rules.list_fast;
         lived
     }
@@ -743,141 +534,6 @@ impl Job {
         }
     }
 
-    fn on_list(&mut self, answer: Result<Vec<JobInfo>, ApiError>, now: Instant) {
-        self.listing = false;
-        let fast = match &self.phase {
-            Phase::Running(run) => now.saturating_duration_since(run.since) < self.rules.list_fast_for,
-            _ => true,
-        };
-        self.next_list = now + if fast { self.rules.list_fast } else { self.rules.list_every };
-        let jobs = match answer {
-            Ok(jobs) => jobs,
-            Err(error) => {
-                self.blind = Some(error.to_string());
-                return;
-            }
-        };
-        self.blind = None;
-        match &mut self.phase {
-            Phase::Uncertain { targets, listed, .. } => {
-                *listed += 1;
-                let (urls, twice) = (targets.len(), *listed >= 2);
-                // Jobs of workers that were killed are listed as active for ever: ours has its worker in the room.
-                let workers = self.room_seen.as_ref().map(|(_, view)| view.workers.clone()).unwrap_or_default();
-                self.room_seen = None;
-                match jobs.into_iter().find(|job| workers.contains(&job.id) && self.may_be_ours(job, urls)) {
-                    Some(job) => self.on_report(job, now),
-                    None if twice => {
-                        self.phase = Phase::Waiting;
-                        self.pause(Duration::ZERO, now);
-                    }
-                    None => {}
-                }
-            }
-            Phase::Running(run) => {
-                let id = run.id.clone();
-                if let Some(info) = jobs.into_iter().find(|job| job.id == id) {
-                    self.on_report(info, now);
-                } else {
-                    // The server forgot it (redis was emptied): the room tells whether it lives.
-                    self.next_look = self.next_look.min(now);
-                }
-            }
-            Phase::Stopping { id, .. } => {
-                let id = id.clone();
-                match jobs.into_iter().find(|job| job.id == id) {
-                    Some(info) => self.on_report(info, now),
-                    None => self.stopped(),
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn on_probed(&mut self, id: &str, answer: Result<JobInfo, ApiError>, now: Instant) {
-        let Phase::Running(run) = &mut self.phase else { return };
-        if run.id != id {
-            return;
-        }
-        match answer {
-            Ok(info) => {
-                run.answered = Some(now);
-                self.on_report(info, now);
-            }
-            // Nobody is there, or nobody who answers in time.
-            Err(ApiError::NoEgressWorker | ApiError::Timeout { .. } | ApiError::Failed(_)) => {
-                if run.absent.is_some() {
-                    self.worker_gone(now);
-                } else {
-                    self.next_look = now;
-                }
-            }
-            // It has ended.
-            Err(ApiError::NotFound(_)) => self.next_list = now,
-            Err(ApiError::Refused(_)) => {
-                run.mute = true;
-                self.next_list = now;
-            }
-            Err(error) => self.blind = Some(error.to_string()),
-        }
-    }
-
-    fn on_changed(&mut self, id: &str, target: TargetId, answer: Result<JobInfo, ApiError>, now: Instant) {
-        let Phase::Running(run) = &mut self.phase else { return };
-        if run.id != id {
-            return;
-        }
-        let removed = self.targets.iter().any(|t| t.id == target && t.removed);
-        match answer {
-            Ok(info) => {
-                run.answered = Some(now);
-                self.on_report(info, now);
-            }
-            Err(error) => {
-                if let Some(slot) = run.slots.iter_mut().rfind(|s| s.target == target && s.is_open()) {
-                    if removed {
-                        slot.sending = Sending::Finished;
-                    } else {
-                        slot.refused = true;
-                        slot.sending = Sending::Failed;
-                    }
-                }
-                if let Some(target) = self.targets.iter_mut().find(|t| t.id == target && !t.removed) {
-                    let cause = super::target::Cause::Other(error.to_string());
-                    target.failed(&cause, Duration::ZERO, self.random.f64(), &self.rules, now);
-                }
-                self.next_probe = now;
-                self.next_look = self.next_look.min(now);
-            }
-        }
-        // An answer without the end of what was removed is followed by a report with it.
-        if removed && let Phase::Running(run) = &mut self.phase {
-            run.slots
-                .iter_mut()
-                .filter(|s| s.target == target && s.is_open())
-                .for_each(|s| s.sending = Sending::Finished);
-        }
-    }
-
-    fn on_stopped(&mut self, id: &str, answer: Result<JobInfo, ApiError>, now: Instant) {
-        let Phase::Stopping { id: ours, sent, .. } = &mut self.phase else { return };
-        if ours != id {
-            return;
-        }
-        match answer {
-            Ok(info) => self.on_report(info, now),
-            // It has ended, or nobody is left to end it.
-            Err(ApiError::Refused(_) | ApiError::NotFound(_) | ApiError::NoEgressWorker | ApiError::Timeout { .. }) => {
-                self.stopped()
-            }
-            // Once more, until the time for it is over.
-            Err(error) => {
-                self.blind = Some(error.to_string());
-                *sent = false;
-            }
-        }
-    }
-
     fn forget_removed(&mut self) {
         let phase = &self.phase;
         self.targets.retain(|t| {
@@ -895,6 +551,3 @@ impl Job {
 fn brief(info: &JobInfo) -> &str {
     [&*info.error, &*info.details].into_iter().find(|text| !text.is_empty()).unwrap_or("no reason given")
 }
-
-#[path = "outlook.rs"]
-mod outlook;

@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The server's answer to a restart.
+pub(super) type Restarted = Result<Box<ReconnectResponse>, SignalError>;
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// livekit-signaling closes within 3 s even when the peer does not answer.
@@ -21,7 +23,7 @@ pub(super) enum Link {
     Up,
     /// What is left of the old connection.
     Closing(ReconnectReason, Pending<()>),
-    Restarting(ReconnectReason, Pending<Result<ReconnectResponse, SignalError>>),
+    Restarting(ReconnectReason, Pending<Restarted>),
     /// Until the next attempt.
     Pausing(Instant, ReconnectReason),
     /// The server goes on with the session; ICE is being restarted. `seen`: the last reliable message that it has.
@@ -34,7 +36,7 @@ pub(super) enum Link {
 /// What has come to an end.
 pub(super) enum Step {
     Closed(ReconnectReason),
-    Restarted(ReconnectReason, Result<ReconnectResponse, SignalError>),
+    Restarted(ReconnectReason, Restarted),
     Again(ReconnectReason),
     IceTooLate,
 }
@@ -54,7 +56,7 @@ impl Link {
         let signal = signal.clone();
         let restarted = async move {
             let late = |_| Err(SignalError::Timeout("no answer".to_owned()));
-            tokio::time::timeout(RESTART_DEADLINE, signal.restart(reason)).await.unwrap_or_else(late)
+            tokio::time::timeout(RESTART_DEADLINE, signal.restart(reason)).await.unwrap_or_else(late).map(Box::new)
         };
         Link::Restarting(reason, Box::pin(restarted))
     }

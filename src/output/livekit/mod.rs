@@ -6,7 +6,7 @@
 //! | `publisher` | its thread: join, stay, come back |
 //! | `join` | into the room: API, token, signalling |
 //! | `session` | one stay in the room: a loop over media, signalling and data |
-//! | `link`, `outbox` | signalling: the way back after a loss, messages on their way out |
+//! | `link`, `outbox`, `wire` | signalling: the way back after a loss, messages on their way out, SDP in them |
 //! | `ends` | how a stay can end, in plain words, and what follows |
 //! | `tracks`, `audience` | what the server does to our tracks; who watches |
 //! | `packets` | access units, RTP and capture times |
@@ -45,6 +45,7 @@ mod publisher;
 pub mod relay;
 mod session;
 mod tracks;
+mod wire;
 
 pub use probe::{PathReport, probe};
 

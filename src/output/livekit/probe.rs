@@ -3,7 +3,7 @@
 use super::ends::End;
 use super::join::{self, Joined};
 use super::peer::{Peer, PeerCommand, PeerEvent, PeerSettings, PeerStats};
-use super::session::{candidate_of, description, trickle};
+use super::wire::{candidate_of, description, trickle};
 use super::{IcePolicy, RoomTarget};
 use crate::livekit::Server;
 use crate::livekit::rooms::Rooms;

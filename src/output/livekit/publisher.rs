@@ -66,11 +66,7 @@ impl Publisher {
             }
             let (end, lived) = self.stay().await;
             self.shared.idr_served();
-            {
-                let mut life = self.shared.life();
-                life.note = None;
-                life.viewers.now = 0;
-            }
+            self.shared.life().viewers.now = 0;
             while self.goodbyes.try_join_next().is_some() {}
             self.backoff.lived(lived);
             self.refusals = if matches!(end, End::Refused(_)) { self.refusals + 1 } else { 0 };
@@ -132,7 +128,7 @@ impl Publisher {
         self.shared.queue.refuse();
         {
             let mut life = self.shared.life();
-            life.state = State::NeedsAttention;
+            (life.state, life.note) = (State::NeedsAttention, None);
             life.last_error = Some(words);
         }
         self.shared.stop_point(Duration::MAX).await;
@@ -144,7 +140,7 @@ impl Publisher {
         tracing::warn!(destination = self.shared.name, "{words} (next attempt in {:.1} s)", pause.as_secs_f32());
         {
             let mut life = self.shared.life();
-            life.state = State::Reconnecting;
+            (life.state, life.note) = (State::Reconnecting, None);
             life.last_error = Some(words);
             life.retry_at = Some(Instant::now() + pause);
         }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `agentcast.state` | reliable, in order | the match: events of the [wire format, version 1](crate::game::wire) |
 //! | `agentcast.thought` | lossy | what an agent thinks right now |
-//! | `agentcast.stream` | reliable | what the stream does: `{"v":1,"state":"live"}` |
+//! | `agentcast.stream` | reliable | what the stream does: `{"v":1,"state":"live"}` to who joins, `"ended"` with its end |
 //!
 //! # `agentcast.state`
 //!

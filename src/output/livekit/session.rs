@@ -1,27 +1,34 @@
 //! One stay in a room: one task that moves media, signalling and data between the queue, the server and the peer connection.
 //!
+//! | file | what |
+//! |---|---|
+//! | `session` | the loop, its chores, the status |
+//! | `signalling` | what the server says; the way back of signalling |
+//! | `flow` | the peer connection: media, data |
+//!
 //! Nothing in its loop waits for the network: whatever does is one of the branches of [`Session::happens`], so that media
 //! goes on while signalling is lost, resumes or stalls.
 
+mod flow;
+mod signalling;
+
 use super::audience::Audience;
-use super::data::{Outbound, Outgoing};
-use super::ends::{self, End};
+use super::data::Outbound;
+use super::ends::End;
 use super::join::{self, Joined};
-use super::link::{Link, Step, resume_pause};
+use super::link::{Link, Step};
 use super::news::News;
 use super::outbox::Outbox;
-use super::packets::{self, CaptureClock};
+use super::packets::CaptureClock;
 use super::peer::{Peer, PeerCommand, PeerEvent, PeerSettings, PeerStats};
-use super::tracks::{Change, Held, Holds, Tracks};
+use super::tracks::{Holds, Tracks};
 use super::{RoomOptions, RoomTarget, Shared};
-use crate::encode::{AudioCodec, StreamInfo, Track};
-use crate::livekit::rooms::Rooms;
+use crate::encode::StreamInfo;
 use crate::output::State;
 use crate::output::queue::Queued;
 use livekit_protocol as proto;
 use livekit_signaling::{SignalClient, SignalEvent, SignalEvents};
 use proto::signal_request::Message as Request;
-use proto::signal_response::Message as Response;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use str0m::media::{MediaKind, Mid};
@@ -281,375 +288,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    // Signalling
-
-    async fn on_signal(&mut self, message: Response) -> Option<End> {
-        match message {
-            Response::Answer(answer) => self.command(PeerCommand::Answer(answer.sdp)),
-            Response::Offer(offer) => return self.on_offer(offer.sdp).await,
-            Response::Trickle(trickle) => {
-                let Some(candidate) = candidate_of(&trickle.candidate_init) else { return None };
-                if trickle.target() == proto::SignalTarget::Publisher {
-                    self.command(PeerCommand::RemoteCandidate(candidate));
-                } else if let Some(peer) = &self.subscriber {
-                    let _ = peer.commands.try_send(PeerCommand::RemoteCandidate(candidate));
-                }
-            }
-            Response::TrackPublished(response) => {
-                if self.tracks.published(response) {
-                    self.add_tracks();
-                }
-            }
-            Response::Update(update) => {
-                let joined = self.memory.audience.update(&self.me.identity, &update.participants);
-                self.tell_viewers();
-                if !joined.is_empty() {
-                    self.push_data(|news| news.snapshot(&joined));
-                }
-            }
-            Response::Mute(request) => {
-                let change = self.tracks.muted(&request, &mut self.memory.holds);
-                self.on_change(change);
-            }
-            Response::TrackUnpublished(response) => {
-                let change = self.tracks.unpublished(&response.track_sid, &mut self.memory.holds);
-                self.on_change(change);
-            }
-            Response::RequestResponse(response) => return Tracks::refused(&response),
-            Response::Leave(leave) => {
-                return match ends::after_leave(leave.reason(), leave.action(), &self.target.identity) {
-                    Some(end) => Some(end),
-                    None => self.resume(proto::ReconnectReason::RrUnknown),
-                };
-            }
-            // Among them SubscribedQualityUpdate, which says that nobody watches just now. Media goes on all the same: a
-            // viewer, or an egress, that joins then sees it at once, and the picture is encoded anyway.
-            _ => {}
-        }
-        None
-    }
-
-    fn on_change(&mut self, change: Change) {
-        match change {
-            Change::Nothing => return,
-            Change::Stopped(kind) => tracing::warn!(destination = self.shared.name, "stopped by the server: {kind:?}"),
-            Change::Flows(kind) => tracing::info!(destination = self.shared.name, "goes on: {kind:?}"),
-        }
-        if change == Change::Flows(MediaKind::Video) {
-            self.need_idr();
-        }
-        self.show_notes();
-    }
-
-    /// All AddTracks are answered: the tracks get their sections, and all goes into one offer.
-    fn add_tracks(&mut self) {
-        let tracks: Vec<_> = self.tracks.iter().map(|t| (t.kind, t.cid.clone())).collect();
-        for (kind, cid) in tracks {
-            let (mid, told) = oneshot::channel();
-            self.command(PeerCommand::AddTrack { kind, cid, mid });
-            self.mids.push((kind, told));
-        }
-        self.command(PeerCommand::Negotiate { ice_restart: false });
-    }
-
-    fn take_mids(&mut self) {
-        for (kind, told) in &mut self.mids {
-            if let Ok(mid) = told.try_recv() {
-                self.tracks.set_mid(*kind, mid);
-            }
-        }
-    }
-
-    async fn on_offer(&mut self, sdp: String) -> Option<End> {
-        if self.subscriber.is_none() {
-            let settings = PeerSettings { publisher: false, ..self.peer_settings.clone() };
-            match Peer::open(settings).await {
-                Ok(peer) => self.subscriber = Some(peer),
-                Err(words) => return Some(End::Lost(words)),
-            }
-        }
-        self.subscriber_sdp.0 = Some(sdp.clone());
-        if let Some(peer) = &self.subscriber {
-            let _ = peer.commands.try_send(PeerCommand::Offer(sdp));
-        }
-        None
-    }
-
-    // The peer connections
-
-    fn on_peer(&mut self, publisher: bool, event: Option<PeerEvent>) -> Option<End> {
-        let target = if publisher { proto::SignalTarget::Publisher } else { proto::SignalTarget::Subscriber };
-        match event {
-            Some(PeerEvent::Offer(sdp)) => {
-                self.take_mids();
-                self.outbox.push(Request::Offer(description("offer", sdp)));
-            }
-            Some(PeerEvent::Answer(sdp)) => {
-                self.subscriber_sdp.1 = Some(sdp.clone());
-                self.outbox.push(Request::Answer(description("answer", sdp)));
-            }
-            Some(PeerEvent::LocalCandidate(candidate)) => {
-                self.outbox.push(trickle(&candidate, target));
-            }
-            Some(PeerEvent::Closed { error }) if publisher => {
-                self.gone(error.unwrap_or_else(|| "the LiveKit server closed the media connection".to_owned()));
-            }
-            None if publisher => self.gone("the media connection ended".to_owned()),
-            Some(PeerEvent::Closed { .. }) | None => self.subscriber = None,
-            Some(_) if !publisher => {}
-            Some(PeerEvent::Connected) => self.go_live(),
-            Some(PeerEvent::IceUp) => self.on_path(),
-            Some(PeerEvent::PathDead) => {
-                tracing::warn!(destination = self.shared.name, "the media path is dead");
-                self.path_dead = true;
-                self.show_notes();
-                return match &self.link {
-                    Link::Up if self.live.is_some() => self.resume(proto::ReconnectReason::RrPublisherFailed),
-                    Link::Pausing(..) => Some(End::Lost("the LiveKit server cannot be reached any more".to_owned())),
-                    // A restart of ICE is under way already, with a deadline of its own.
-                    _ => None,
-                };
-            }
-            Some(PeerEvent::KeyframeRequest(mid)) if self.tracks.is_picture(mid) => self.shared.want_idr(),
-            Some(PeerEvent::DataOpen { reliable }) => {
-                self.outbound.opened(reliable);
-                self.flush_data();
-            }
-            Some(PeerEvent::Stats(stats)) => self.stats = stats,
-            // Nobody sends us anything that is acted upon.
-            Some(PeerEvent::KeyframeRequest(_) | PeerEvent::Data { .. }) => {}
-        }
-        None
-    }
-
-    fn gone(&mut self, words: String) {
-        self.gone.get_or_insert_with(|| (Instant::now() + LEAVE_GRACE, words));
-    }
-
-    fn go_live(&mut self) {
-        if self.live.is_some() {
-            return;
-        }
-        self.take_mids();
-        let now = Instant::now();
-        self.live = Some(Live { since: now, clock: None, needs_idr: true });
-        self.shared.queue.resume_at_recent_idr(OLDEST_START);
-        self.shared.want_idr();
-        {
-            let mut life = self.shared.life();
-            life.state = State::Live;
-            life.connections += 1;
-            life.retry_at = None;
-        }
-        let took = now.duration_since(self.began);
-        tracing::info!(destination = self.shared.name, "live after {} ms", took.as_millis());
-        self.push_data(|news| news.snapshot(&[]));
-    }
-
-    /// ICE has found a path again.
-    fn on_path(&mut self) {
-        let Link::Ice { seen, .. } = self.link else {
-            self.path_dead = false;
-            return;
-        };
-        self.link = Link::Up;
-        self.resume_attempts = 0;
-        // livekit-signaling holds back all but negotiation until it hears this.
-        self.outbox.reconnected();
-        self.outbound.resend_after(seen, Instant::now());
-        if std::mem::take(&mut self.path_dead) {
-            self.need_idr();
-        }
-        {
-            let mut life = self.shared.life();
-            life.state = State::Live;
-            life.connections += 1;
-        }
-        tracing::info!(destination = self.shared.name, "resumed");
-        self.flush_data();
-        self.show_notes();
-    }
-
-    // Resume
-
-    /// Begins to resume, unless that is under way already. Before the media path stands there is nothing to save.
-    fn resume(&mut self, reason: proto::ReconnectReason) -> Option<End> {
-        if self.live.is_none() {
-            return Some(End::Lost("the LiveKit server broke off the connection".to_owned()));
-        }
-        if self.gone.is_some() || !matches!(self.link, Link::Up | Link::Ice { .. }) {
-            return None;
-        }
-        self.outbox.clear();
-        self.link = Link::close(&self.signal, reason);
-        self.show_notes();
-        None
-    }
-
-    async fn on_link(&mut self, step: Step) -> Option<End> {
-        match step {
-            Step::Closed(reason) => {
-                // Whatever came before the old connection closed; from here on every Close is the new one's.
-                while let Ok(event) = self.signals.try_recv() {
-                    if let SignalEvent::Message(message) = event
-                        && let Response::Leave(leave) = &*message
-                        && let Some(end) = ends::after_leave(leave.reason(), leave.action(), &self.target.identity)
-                    {
-                        return Some(end);
-                    }
-                }
-                self.link = Link::restart(&self.signal, reason);
-            }
-            Step::Restarted(reason, Ok(response)) => {
-                self.command(PeerCommand::IceServers(response.ice_servers.clone()));
-                if let Some(peer) = &self.subscriber {
-                    let _ = peer.commands.try_send(PeerCommand::IceServers(response.ice_servers.clone()));
-                }
-                self.peer_settings.ice_servers = response.ice_servers;
-                self.outbox.push(Request::SyncState(self.sync_state()));
-                self.command(PeerCommand::Negotiate { ice_restart: true });
-                let deadline = Instant::now() + ICE_DEADLINE;
-                self.link = Link::Ice { deadline, seen: response.last_message_seq };
-                tracing::debug!(destination = self.shared.name, ?reason, "signalling resumed");
-            }
-            Step::Restarted(reason, Err(error)) => {
-                let end = ends::from_signal(&error, self.target.server.host(), &self.target.identity);
-                if ends::ends_resume(&error) || self.path_dead {
-                    return Some(end);
-                }
-                let pause = resume_pause(self.resume_attempts);
-                self.resume_attempts += 1;
-                self.link = Link::Pausing(Instant::now() + pause, reason);
-                self.show_notes();
-            }
-            Step::Again(reason) => self.link = Link::restart(&self.signal, reason),
-            Step::IceTooLate => {
-                return Some(End::Lost("the media path did not come back; joining anew".to_owned()));
-            }
-        }
-        None
-    }
-
-    fn sync_state(&self) -> proto::SyncState {
-        let sdp = |kind: &str, sdp: &Option<String>| sdp.clone().map(|sdp| description(kind, sdp));
-        proto::SyncState {
-            offer: sdp("offer", &self.subscriber_sdp.0),
-            answer: sdp("answer", &self.subscriber_sdp.1),
-            publish_tracks: self.tracks.for_sync(),
-            ..Default::default()
-        }
-    }
-
-    // Media
-
-    fn send(&mut self, item: &Queued) {
-        let Some(live) = &mut self.live else { return };
-        let (packet, kind) = match item.packet.track {
-            Track::Video => (&item.packet, MediaKind::Video),
-            Track::Audio => (&item.packet, MediaKind::Audio),
-        };
-        let now = Instant::now();
-        let captured = live
-            .clock
-            .get_or_insert_with(|| CaptureClock::new(packet.pts, now, self.shared.queue.stats().queued))
-            .at(packet.pts, now);
-        if kind == MediaKind::Video && packet.key {
-            live.needs_idr = false;
-        }
-        let wanted = self.memory.holds.of(kind) == Held::No;
-        let Some(mid) = self.tracks.mid(kind).filter(|_| wanted) else { return };
-        let command = match kind {
-            MediaKind::Video => {
-                if live.needs_idr {
-                    self.shared.want_idr();
-                    return;
-                }
-                let data = packets::access_unit(&item.info, packet);
-                PeerCommand::Video { mid, data, rtp: packets::video_rtp(packet.pts), captured }
-            }
-            MediaKind::Audio if item.info.audio_codec == AudioCodec::Opus => {
-                PeerCommand::Audio { mid, data: packet.data.clone(), rtp: packets::audio_rtp(packet.pts), captured }
-            }
-            // Whoever sends us AAC has not asked what we take.
-            MediaKind::Audio => return,
-        };
-        self.command(command);
-        self.shared.life().sent(packet.data.len());
-        if kind == MediaKind::Video {
-            self.follow(&item.info);
-        }
-    }
-
-    /// Tells viewers' pages a new picture size.
-    fn follow(&mut self, info: &Arc<StreamInfo>) {
-        if (info.width, info.height) != (self.info.width, self.info.height)
-            && let Some(sid) = self.tracks.sid(MediaKind::Video)
-        {
-            let size =
-                proto::UpdateLocalVideoTrack { track_sid: sid.to_owned(), width: info.width, height: info.height };
-            self.outbox.push(Request::UpdateVideoTrack(size));
-        }
-        if !Arc::ptr_eq(info, &self.info) {
-            self.info = info.clone();
-        }
-    }
-
-    fn need_idr(&mut self) {
-        if let Some(live) = &mut self.live {
-            live.needs_idr = true;
-        }
-        self.shared.want_idr();
-    }
-
-    // Data and metadata
-
-    /// The match has changed.
-    fn relay(&mut self) {
-        self.push_data(News::changes);
-        if let Some(metadata) = self.memory.news.new_metadata() {
-            let update = proto::UpdateParticipantMetadata {
-                metadata: metadata.participant,
-                name: self.target.name.clone(),
-                ..Default::default()
-            };
-            self.outbox.push(Request::UpdateMetadata(update));
-            let (rooms, room) = (Rooms::new(&self.target.server), self.target.room.clone());
-            let name = self.shared.name.clone();
-            self.calls.spawn(async move {
-                if let Err(e) = rooms.set_metadata(&room, &metadata.room.to_json()).await {
-                    tracing::warn!(destination = name, "the room's title was not changed: {e}");
-                }
-            });
-        }
-    }
-
-    fn push_data(&mut self, messages: impl FnOnce(&mut News) -> Vec<Outgoing>) {
-        let now = Instant::now();
-        for message in messages(&mut self.memory.news) {
-            self.outbound.push(message, now);
-        }
-        self.flush_data();
-    }
-
-    fn flush_data(&mut self) {
-        while self.calls.try_join_next().is_some() {}
-        let before = self.outbound.dropped();
-        while self.publisher.commands.capacity() > HEADROOM {
-            let Some((reliable, bytes)) = self.outbound.pop(Instant::now()) else { break };
-            self.command(PeerCommand::Data { reliable, bytes });
-        }
-        let dropped = self.outbound.dropped() - before;
-        if dropped > 0 {
-            tracing::warn!(
-                destination = self.shared.name,
-                dropped,
-                "data packets dropped: the channel does not take them"
-            );
-        }
-    }
-
-    // Status
-
     fn tell_viewers(&self) {
         self.shared.life().viewers = self.memory.audience.viewers();
     }
@@ -670,7 +308,8 @@ impl<'a> Session<'a> {
         let mut life = self.shared.life();
         life.note = note;
         if self.live.is_some() {
-            life.state = if self.path_dead { State::Reconnecting } else { State::Live };
+            let away = self.path_dead || self.gone.is_some();
+            life.state = if away { State::Reconnecting } else { State::Live };
         }
     }
 }
@@ -689,24 +328,4 @@ async fn next_media(shared: &Shared, commands: &mpsc::Sender<PeerCommand>) -> Op
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     shared.queue.next().await
-}
-
-/// A local candidate on its way to the server.
-pub(super) fn trickle(candidate: &str, target: proto::SignalTarget) -> Request {
-    let init = serde_json::json!({ "candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0 });
-    Request::Trickle(proto::TrickleRequest {
-        candidate_init: init.to_string(),
-        target: target as i32,
-        ..Default::default()
-    })
-}
-
-pub(super) fn description(kind: &str, sdp: String) -> proto::SessionDescription {
-    proto::SessionDescription { r#type: kind.to_owned(), sdp, ..Default::default() }
-}
-
-/// The candidate line in the JSON of RTCIceCandidateInit; None for the end of candidates.
-pub(super) fn candidate_of(init: &str) -> Option<String> {
-    let init: serde_json::Value = serde_json::from_str(init).ok()?;
-    init.get("candidate")?.as_str().filter(|c| !c.is_empty()).map(str::to_owned)
 }

@@ -7,14 +7,18 @@
 //! | `negotiate` | offers, answers, candidates |
 //! | `udp` | local addresses and their UDP sockets |
 //! | `tcp` | ICE over TCP: dialling and framing |
+//! | `turn` | relays: TURN over UDP, TCP and TLS |
 //! | `pace` | spreads large pictures over time |
 
+#[cfg(test)]
+mod fake_turn;
 mod negotiate;
 mod pace;
 mod task;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod udp;
 
 use super::IcePolicy;
@@ -29,8 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) const RELIABLE: &str = "_reliable";
 pub(super) const LOSSY: &str = "_lossy";
 
-/// What a peer connection is opened with.
-#[derive(Clone, Debug)]
+/// What a peer connection is opened with. No `Debug`: it holds TURN credentials.
+#[derive(Clone)]
 pub(super) struct PeerSettings {
     /// For logs: the destination's name.
     pub name: String,
@@ -45,8 +49,7 @@ pub(super) struct PeerSettings {
     pub watchdog: Duration,
 }
 
-/// What the session tells a peer connection.
-#[derive(Debug)]
+/// What the session tells a peer connection. No `Debug`: it holds TURN credentials.
 pub(super) enum PeerCommand {
     /// Adds a sendonly section whose msid track id is `cid` (the one in AddTrack).
     AddTrack {
@@ -106,6 +109,8 @@ pub(super) enum PeerEvent {
     DataOpen {
         reliable: bool,
     },
+    /// What viewers send; nobody listens yet.
+    #[allow(dead_code)]
     Data {
         reliable: bool,
         bytes: Vec<u8>,

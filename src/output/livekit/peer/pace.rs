@@ -71,7 +71,8 @@ impl<T> Pacer<T> {
     }
 
     /// Bytes waiting.
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
         self.bytes
     }
 }

@@ -3,6 +3,7 @@
 use super::negotiate::{self, Negotiation};
 use super::pace::Pacer;
 use super::tcp::{LinkEvent, Links};
+use super::turn::{RelayEvent, Relays};
 use super::udp::{Arrival, UdpSockets};
 use super::{IcePolicy, LOSSY, PeerCommand, PeerEvent, PeerSettings, PeerStats, RELIABLE};
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +14,7 @@ use str0m::format::Codec;
 use str0m::media::{Frequency, MediaTime, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::stats::CandidatePairStats;
-use str0m::{Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 use tokio::sync::mpsc;
 
 /// How often the watchdog looks.
@@ -39,6 +40,7 @@ pub(super) struct Task {
     pub rtc: Rtc,
     pub udp: UdpSockets,
     pub links: Links,
+    pub relays: Relays,
     pub negotiation: Negotiation,
     events: mpsc::Sender<PeerEvent>,
     /// Events that did not fit.
@@ -68,6 +70,7 @@ enum Woken {
     Command(Option<PeerCommand>),
     Datagram(Arrival),
     Link(LinkEvent),
+    Relay(RelayEvent),
     Told,
     Watch,
     Due,
@@ -84,6 +87,8 @@ impl Task {
         // A dead path is found in 5 s instead of 16; 30 % loss does not look like one.
         config.set_max_stun_rto(Duration::from_millis(1000));
         config.set_max_stun_retransmits(6);
+        // Players can put sound and picture together once both had a sender report: str0m's 5 s for audio is late.
+        config = config.set_rtcp_report_interval_audio(REPORT).set_rtcp_report_interval_video(REPORT);
         let rtc =
             config.set_send_buffer_video(RESEND_PACKETS).set_stats_interval(Some(STATS)).enable_bwe(None).build(now);
         let mut task = Self {
@@ -91,6 +96,7 @@ impl Task {
             rtc,
             udp: UdpSockets::default(),
             links: Links::new(),
+            relays: Relays::new(),
             negotiation: Negotiation::default(),
             events,
             outbox: VecDeque::new(),
@@ -113,6 +119,11 @@ impl Task {
         if task.udp.is_empty() && task.settings.ice == IcePolicy::Udp {
             return Err("no UDP socket can be opened on any network address of this machine".into());
         }
+        if task.relays.is_empty() && task.settings.ice == IcePolicy::Relay {
+            return Err(
+                "the LiveKit server offers no TURN server (`turn` or `rtc.turn_servers` in its configuration)".into()
+            );
+        }
         Ok(task)
     }
 
@@ -127,7 +138,7 @@ impl Task {
         for packet in self.pacer.flush().collect::<Vec<_>>() {
             self.transmit(packet);
         }
-        self.links.close(GOODBYE).await;
+        tokio::join!(self.links.close(GOODBYE), self.relays.close(GOODBYE));
         // A session that neither reads nor hangs up does not keep the task.
         let _ = tokio::time::timeout(Duration::from_secs(5), async {
             for event in self.outbox.drain(..).chain([PeerEvent::Closed { error }]) {
@@ -151,6 +162,7 @@ impl Task {
                 command = commands.recv() => Woken::Command(command),
                 arrival = self.udp.receive(&mut buffer) => Woken::Datagram(arrival),
                 event = self.links.next() => Woken::Link(event),
+                event = self.relays.next() => Woken::Relay(event),
                 room = self.events.reserve(), if !self.outbox.is_empty() => {
                     let Ok(room) = room else { return None };
                     if let Some(event) = self.outbox.pop_front() {
@@ -177,6 +189,20 @@ impl Task {
                     tracing::debug!(peer = %self.settings.name, %remote, "ICE over TCP: connected");
                     self.tcp_candidate(local);
                     self.step(Input::Timeout(Instant::now()))
+                }
+                Woken::Relay(RelayEvent::Packet { relayed, peer, data }) => {
+                    self.received(Protocol::Udp, relayed, peer, &data)
+                }
+                Woken::Relay(RelayEvent::Up { path, relayed, local, .. }) => {
+                    tracing::debug!(peer = %self.settings.name, path, "relayed address allocated");
+                    self.local_candidate(Candidate::builder().udp().relayed(relayed, local).build());
+                    self.step(Input::Timeout(Instant::now()))
+                }
+                Woken::Relay(RelayEvent::Down { error, .. }) => {
+                    if self.settings.ice == IcePolicy::Relay && self.relays.is_empty() {
+                        return Some(error);
+                    }
+                    continue;
                 }
                 Woken::Link(LinkEvent::Down { .. }) | Woken::Told => continue,
                 Woken::Watch => {
@@ -245,7 +271,10 @@ impl Task {
         let size = contents.len() as u64;
         let media = is_rtp(&contents);
         let sent = match proto {
-            Protocol::Udp => self.udp.send(source, destination, &contents).is_ok(),
+            Protocol::Udp => match self.relays.send(source, destination, &contents) {
+                Some(sent) => sent,
+                None => self.udp.send(source, destination, &contents).is_ok(),
+            },
             Protocol::Tcp => self.links.send(source, destination, contents.into()),
             Protocol::SslTcp | Protocol::Tls => false,
         };
@@ -263,7 +292,10 @@ impl Task {
             PeerCommand::Answer(sdp) => self.answer(&sdp)?,
             PeerCommand::Offer(sdp) => self.offer(&sdp)?,
             PeerCommand::RemoteCandidate(line) => self.remote_candidate(&line),
-            PeerCommand::IceServers(servers) => self.settings.ice_servers = servers,
+            PeerCommand::IceServers(servers) => {
+                self.settings.ice_servers = servers;
+                self.gather();
+            }
             PeerCommand::Video { mid, data, rtp, captured } => self.video(mid, &data, rtp, captured)?,
             PeerCommand::Audio { mid, data, rtp, captured } => {
                 let time = MediaTime::new(rtp, Frequency::FORTY_EIGHT_KHZ);
@@ -276,7 +308,7 @@ impl Task {
     }
 
     fn video(&mut self, mid: Mid, data: &[u8], rtp: u64, captured: Instant) -> Result<(), String> {
-        let backlog = self.links.backlog();
+        let backlog = self.links.backlog().max(self.relays.backlog());
         if backlog > CONGESTED {
             self.gate_closed = true;
         }
@@ -421,7 +453,7 @@ impl Task {
     fn path(&self) -> &'static str {
         match &self.pair {
             Some(pair) if pair.protocol == Protocol::Tcp => "tcp",
-            Some(_) => "udp",
+            Some(pair) => self.relays.path(pair.local.addr).unwrap_or("udp"),
             None => "",
         }
     }

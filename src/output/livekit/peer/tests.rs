@@ -295,3 +295,42 @@ async fn session_that_goes_away_ends_the_task() {
     });
     assert!(matches!(last.await.unwrap(), Some(PeerEvent::Closed { error: None })));
 }
+
+fn through(turn: std::net::SocketAddr, password: &str) -> PeerSettings {
+    let (username, credential) = (fake_turn::USER.into(), password.into());
+    let server = proto::IceServer { urls: vec![format!("turn:{turn}?transport=tcp")], username, credential };
+    PeerSettings { ice: IcePolicy::Relay, ice_servers: vec![server], ..settings() }
+}
+
+#[tokio::test]
+async fn media_goes_through_a_turn_server_and_the_address_is_given_back() {
+    let (turn, mut end) = fake_turn::start().await;
+    let (mut peer, mut remote, video, _) = connected(through(turn, fake_turn::PASSWORD)).await;
+    for i in 0..3u64 {
+        // Odd sizes: channel data on a stream is padded.
+        let (data, captured) = (access_unit(true, 30_001 + i as usize), Instant::now());
+        send(&peer, PeerCommand::Video { mid: video, data: data.clone(), rtp: 3_000 * i, captured }).await;
+        assert_eq!(next(&mut remote.media).await.data[..], data[..]);
+    }
+    event(&mut peer, |e| matches!(e, PeerEvent::Stats(s) if s.path == "turn tcp")).await;
+    send(&peer, PeerCommand::Close).await;
+    event(&mut peer, |e| matches!(e, PeerEvent::Closed { error: None })).await;
+    assert!(end.recv().await.unwrap(), "the allocation was left to expire");
+}
+
+#[tokio::test]
+async fn turn_only_peer_says_why_there_is_no_relay() {
+    let error = Peer::open(PeerSettings { ice: IcePolicy::Relay, ..settings() }).await.unwrap_err();
+    assert!(error.contains("offers no TURN server"), "{error}");
+
+    let (turn, _end) = fake_turn::start().await;
+    let mut peer = Peer::open(through(turn, "wrong-secret")).await.unwrap();
+    let closed = event(&mut peer, |e| matches!(e, PeerEvent::Closed { .. })).await;
+    let PeerEvent::Closed { error: Some(error) } = closed else { panic!("{closed:?}") };
+    assert!(error.contains("refuses the credentials") && !error.contains("wrong-secret"), "{error}");
+
+    let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut peer = Peer::open(through(closed_port, "x")).await.unwrap();
+    let closed = event(&mut peer, |e| matches!(e, PeerEvent::Closed { .. })).await;
+    assert!(matches!(closed, PeerEvent::Closed { error: Some(e) } if e.contains("turn tcp server 127.0.0.1")));
+}
