@@ -107,7 +107,7 @@ fn the_demo_in_a_room_is_seen_and_counted_and_leaves_with_sigterm() {
     let token = program.wait_for("eyJ");
     let claims = TokenVerifier::with_api_key(livekit.key(), livekit.secret()).verify(&token).unwrap();
     assert_eq!((&*claims.video.room, claims.video.can_publish), ("agentcast-demo", Some(false)));
-    let command = program.wait_for("https://meet.livekit.io/custom?");
+    let command = program.wait_for("https://meet.livekit.io/");
     assert!(command.ends_with(&format!("&token={token}'")), "{command}");
 
     let viewer = Subscriber::join(&livekit, "agentcast-demo", "ada");
