@@ -187,6 +187,6 @@ fn the_demo_plays_in_chromium_with_livekits_own_sdk() {
     assert!(image.dimensions() == (1280, 720) && most - least > 150, "an empty picture: {least} to {most}");
     assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
     site.wait("Chromium to see the end", Duration::from_secs(10), |r| {
-        r["events"].as_array()?.iter().any(|event| event[1] == "trackUnsubscribed").then_some(())
+        r["events"].as_array()?.iter().any(|event| event[1] == "unsubscribed").then_some(())
     });
 }

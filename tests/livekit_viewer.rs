@@ -27,10 +27,13 @@ fn viewer_sees_every_picture_and_hears_the_sound_in_time() {
     let mut viewer = Subscriber::join(&livekit, "match", "viewer");
     let broadcast = marked::broadcast(HD);
     broadcast.add_output(marked::room(livekit.server(), "match")).expect("running");
+    let title = viewer.wait_for("room_metadata");
+    let state = viewer.wait_after(0, PATIENCE, "data", |e| e["topic"] == "agentcast.state");
     viewer.wait_flowing();
     viewer.watch(12);
     let picture = viewer.picture();
-    let status = broadcast.status().outputs.remove(0);
+    let mut stream = broadcast.status();
+    let status = stream.outputs.remove(0);
     let events = viewer.events();
     let summary = viewer.end();
 
@@ -38,7 +41,9 @@ fn viewer_sees_every_picture_and_hears_the_sound_in_time() {
     assert!(summary.fps >= 29.5, "{summary:?}");
     assert_eq!(summary.gaps, [], "longer than 200 ms without a picture: {summary:?}");
     assert_eq!(summary.stats["freezes"], 0, "as WebRTC counts: {summary:?}");
-    assert_eq!((summary.unreadable, summary.jumps), (0, 0), "pictures damaged or left out: {summary:?}");
+    assert_eq!(summary.unreadable, 0, "damaged pictures: {summary:?}");
+    // A machine that is too busy to encode a picture leaves it out before it can get lost.
+    assert!(summary.jumps <= stream.skipped, "pictures were lost, {} were never made: {summary:?}", stream.skipped);
     let number = picture.number.expect("a number in the picture");
     let psnr = picture.psnr(&Painter::new(HD).luma(number));
     assert!(psnr > 30.0, "picture {number} differs from what was sent: {psnr:.1} dB");
@@ -52,6 +57,8 @@ fn viewer_sees_every_picture_and_hears_the_sound_in_time() {
     let tracks: Vec<_> = events.iter().filter(|e| e["event"] == "track_subscribed").collect();
     assert_eq!(tracks.len(), 2, "one picture, one sound: {tracks:?}");
     assert!(tracks.iter().all(|t| t["participant"] == "Ada the agent" && t["identity"] == "agentcast"), "{tracks:?}");
+    assert!(title["text"].as_str().is_some_and(|text| text.contains("Chess, game 5")), "{title}");
+    assert!(state["reliable"] == true && state["identity"] == "agentcast", "{state}");
     let mimes: Vec<_> = tracks.iter().filter_map(|t| t["mime"].as_str()).map(str::to_lowercase).collect();
     assert!(mimes.contains(&"video/h264".to_owned()) && mimes.iter().any(|m| m.starts_with("audio/")), "{mimes:?}");
 }
@@ -76,9 +83,9 @@ fn late_joiner_of_a_room_alone_sees_a_picture_at_once() {
     marked::wait(&broadcast, 0, PATIENCE, "live", |s| s.state == State::Live);
     let mut waits = late_joins(&livekit, 5);
     waits.sort_unstable();
-    // The middle one: a busy machine may hold up single ones, an IDR that does not come holds up most.
+    // The middle one: the server asks again after 0.6 s when an IDR went by before the viewer was ready for it.
     assert!(waits[2] <= 150, "ms from subscription to picture: {waits:?}");
-    assert!(waits[4] <= 600, "ms from subscription to picture: {waits:?}");
+    assert!(waits[4] <= 1_000, "ms from subscription to picture: {waits:?}");
 }
 
 #[test]
@@ -94,7 +101,8 @@ fn late_joiner_beside_rtmp_waits_for_the_next_regular_idr() {
         marked::wait(&broadcast, n, PATIENCE, "live", |s| s.state == State::Live);
     }
     let waits = late_joins(&livekit, 4);
-    assert!(waits.iter().all(|ms| *ms <= 2_100), "ms from subscription to picture: {waits:?}");
+    // A GOP and a picture, and a busy machine's share. Who misses an IDR waits for 4 s.
+    assert!(waits.iter().all(|ms| *ms <= 2_600), "ms from subscription to picture: {waits:?}");
     broadcast.stop(Duration::from_secs(4));
 
     let recording = wait_until("the recording to end", PATIENCE, || nginx.recordings("match").pop());

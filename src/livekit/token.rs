@@ -15,7 +15,9 @@
 //! tracks nor data of its own; a hidden participant's messages would arrive without a sender.
 
 use super::Server;
+use super::rooms::{DEPARTURE_TIMEOUT, EMPTY_TIMEOUT};
 use livekit_api::access_token::{AccessToken, VideoGrants};
+use livekit_protocol::RoomConfiguration;
 use secrecy::{ExposeSecret, SecretString};
 use std::str::FromStr;
 use std::time::Duration;
@@ -188,9 +190,21 @@ impl Server {
             .with_name(&request.name)
             .with_metadata(&request.metadata)
             .with_ttl(ttl)
-            .with_grants(request.grants());
+            .with_grants(request.grants())
+            .with_room_config(room_config());
         // The error could only repeat what was checked above.
         token.to_jwt().map(SecretString::from).map_err(|_| TokenError::Sign)
+    }
+}
+
+/// How the server makes the room when whoever joins first finds none: as [`Rooms::ensure`](super::rooms::Rooms::ensure) does.
+/// Viewers' pages are often open before the stream begins.
+fn room_config() -> RoomConfiguration {
+    RoomConfiguration {
+        empty_timeout: EMPTY_TIMEOUT.as_secs() as u32,
+        departure_timeout: DEPARTURE_TIMEOUT.as_secs() as u32,
+        sync_streams: true,
+        ..RoomConfiguration::default()
     }
 }
 
@@ -280,6 +294,12 @@ mod tests {
         let claims = claims(&request);
         assert_eq!((&*claims.iss, &*claims.sub, &*claims.name), ("APIkey", "ada", "Ada 🏆"));
         assert_eq!(claims.metadata, r#"{"agent":"x"}"#);
+    }
+
+    #[test]
+    fn room_that_a_viewer_opens_is_the_same_as_the_streams_own() {
+        let config = claims(&TokenRequest::new(Role::Viewer, "r", "i")).room_config.expect("it says how");
+        assert!(config.sync_streams && config.departure_timeout >= 90 && config.empty_timeout >= 90, "{config:?}");
     }
 
     #[test]

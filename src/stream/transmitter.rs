@@ -31,6 +31,11 @@ pub enum Joiners {
 /// Media time between two IDRs that viewers asked for, ticks: a viewer repeats its request until a picture comes.
 const IDR_PAUSE: i64 = TICKS / 2;
 
+/// How much earlier than the picture a room's sound is sent, ticks (60 ms). A WebRTC receiver plays a picture when it has it
+/// and holds sound for about 60 ms, and Opus is whole only 26 ms after its beginning: without a lead the sound was heard 70 ms
+/// after its picture (LiveKit's Python SDK). A receiver's own correction begins at 30 ms and takes half a minute.
+const ROOM_LEAD: i64 = TICKS * 60 / 1000;
+
 /// Encodes a stream's pictures and sound once and hands every packet to every destination, the sound in the codec that
 /// each takes. Knows no clock.
 pub struct Transmitter {
@@ -41,7 +46,6 @@ pub struct Transmitter {
     opus: Option<Sound>,
     open_opus: OpenAudio,
     outputs: Vec<Output>,
-    clock: AudioClock,
     joiners: Joiners,
     idr_wanted: bool,
     /// When a viewer last got an IDR out of turn.
@@ -63,6 +67,7 @@ enum Part {
 struct Sound {
     /// None: it does not open.
     encoder: Option<Box<dyn AudioEncoder>>,
+    clock: AudioClock,
     /// What the destinations that take it were told.
     info: Arc<StreamInfo>,
 }
@@ -80,11 +85,10 @@ impl Transmitter {
         Transmitter {
             video,
             settings,
-            aac: Sound { encoder: Some(audio), info },
+            aac: Sound { encoder: Some(audio), clock: AudioClock::default(), info },
             opus: None,
             open_opus: Box::new(|| Err(EncodeError::Missing("Opus", "libopus"))),
             outputs: Vec::new(),
-            clock: AudioClock::default(),
             joiners: Joiners::default(),
             idr_wanted: false,
             joined: None,
@@ -170,9 +174,11 @@ impl Transmitter {
             Err(error) => self.fail(Part::Video, &error),
         }
         let mut sound = [0, 0];
-        for pts in self.clock.due(pts) {
-            sound[0] += self.sound(AudioCodec::Aac, pts);
-            sound[1] += self.sound(AudioCodec::Opus, pts);
+        for (codec, lead, bytes) in [(AudioCodec::Aac, 0, 0), (AudioCodec::Opus, ROOM_LEAD, 1)] {
+            let Some(of) = self.in_codec_mut(codec) else { continue };
+            for pts in of.clock.due(pts + lead) {
+                sound[bytes] += self.sound(codec, pts);
+            }
         }
         bytes + sound[0].max(sound[1])
     }
@@ -231,7 +237,7 @@ impl Transmitter {
                 None
             }
         };
-        self.opus = Some(Sound { encoder, info: self.aac.info.clone() });
+        self.opus = Some(Sound { encoder, clock: self.aac.clock.clone(), info: self.aac.info.clone() });
         self.reconfigure();
     }
 

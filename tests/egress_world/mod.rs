@@ -26,7 +26,8 @@ impl Capture {
             let (at, body) = line.split_once('\t').unwrap();
             let event: WebhookEvent = serde_json::from_str(body).unwrap();
             let mut info = JobInfo::from(event.egress_info.unwrap());
-            assert!(info.addresses.iter().all(|a| a.starts_with("127.0.0.1:")), "{:?}", info.addresses);
+            let known = |a: &String| a.starts_with("127.0.0.1:") || a == "localhost:11443";
+            assert!(!info.addresses.is_empty() && info.addresses.iter().all(known), "{:?}", info.addresses);
             info.addresses = (0..info.addresses.len()).map(address).collect();
             (at.parse().unwrap(), info)
         });

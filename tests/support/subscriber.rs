@@ -61,6 +61,7 @@ pub struct Summary {
     pub jumps: u64,
     /// Sound after picture, ms: median of the last ten clicks.
     pub skew: Option<f64>,
+    pub skews: Vec<f64>,
     /// What WebRTC itself counts.
     pub stats: Value,
 }
@@ -226,6 +227,7 @@ impl Subscriber {
             unreadable: number("unreadable"),
             jumps: number("jumps"),
             skew: said["skew"].as_f64(),
+            skews: said["skews"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect(),
             stats,
         }
     }
