@@ -15,7 +15,7 @@ mod signalling;
 use super::audience::Audience;
 use super::data::Outbound;
 use super::ends::End;
-use super::join::{self, Joined};
+use super::join::{self, Joined, Ourselves};
 use super::link::{Link, Step};
 use super::news::News;
 use super::outbox::Outbox;
@@ -61,8 +61,7 @@ pub(super) struct Memory {
     pub holds: Holds,
     pub audience: Audience,
     pub news: News,
-    /// Names this run of agentcast in the participant's metadata.
-    pub instance: String,
+    pub ourselves: Ourselves,
     /// Stays so far: makes track ids unique.
     pub stays: u64,
 }
@@ -102,6 +101,8 @@ pub(super) struct Session<'a> {
     /// When to give up on a peer connection that is gone, and why.
     gone: Option<(Instant, String)>,
     stats: PeerStats,
+    /// When the peer connection last had to drop media.
+    starved_at: Option<Instant>,
     chores_at: Instant,
     /// Calls to the API that nobody waits for; they end with the stay.
     calls: JoinSet<()>,
@@ -143,6 +144,7 @@ impl<'a> Session<'a> {
             Err(words) => return Err((End::Lost(words), signal)),
         };
         memory.stays += 1;
+        memory.ourselves.sid.clone_from(&me.sid);
         memory.audience.begin(&me.identity, &response.other_participants);
         let (tracks, requests) = Tracks::announce(&info, &memory.holds, &memory.stays.to_string());
         let mut outbox = Outbox::default();
@@ -170,6 +172,7 @@ impl<'a> Session<'a> {
             live: None,
             gone: None,
             stats: PeerStats::default(),
+            starved_at: None,
             chores_at: Instant::now() + HOUSEKEEPING,
             calls: JoinSet::new(),
         };
@@ -304,7 +307,9 @@ impl<'a> Session<'a> {
                 loss * 100.0
             )
         });
-        let note = signalling.or_else(|| self.memory.holds.words()).or(loss).or_else(|| self.memory.news.trouble());
+        let slow = self.starved_at.is_some_and(|at| at.elapsed() < super::SLOW_FOR).then(|| super::SLOW.to_owned());
+        let note =
+            signalling.or_else(|| self.memory.holds.words()).or(loss).or(slow).or_else(|| self.memory.news.trouble());
         let mut life = self.shared.life();
         life.note = note;
         if self.live.is_some() {

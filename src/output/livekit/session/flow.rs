@@ -58,7 +58,15 @@ impl Session<'_> {
                 self.outbound.opened(reliable);
                 self.flush_data();
             }
-            Some(PeerEvent::Stats(stats)) => self.stats = stats,
+            Some(PeerEvent::Stats(stats)) => {
+                if stats.path != self.stats.path {
+                    tracing::info!(destination = self.shared.name, path = stats.path, "media path");
+                }
+                if stats.dropped > self.stats.dropped {
+                    self.starved_at = Some(Instant::now());
+                }
+                self.stats = stats;
+            }
             // Nobody sends us anything that is acted upon.
             Some(PeerEvent::KeyframeRequest(_) | PeerEvent::Data { .. }) => {}
         }

@@ -2,7 +2,8 @@
 
 use super::{ICE_DEADLINE, Session};
 use crate::output::livekit::ends::{self, End};
-use crate::output::livekit::link::{Link, Step, resume_pause};
+use crate::output::livekit::join;
+use crate::output::livekit::link::{Link, NotRestarted, Step, resume_pause};
 use crate::output::livekit::peer::{Peer, PeerCommand, PeerSettings};
 use crate::output::livekit::tracks::{Change, Tracks};
 use crate::output::livekit::wire::{candidate_of, description};
@@ -134,7 +135,7 @@ impl Session<'_> {
                         return Some(end);
                     }
                 }
-                self.link = Link::restart(&self.signal, reason);
+                self.restart(reason);
             }
             Step::Restarted(reason, Ok(response)) => {
                 self.command(PeerCommand::IceServers(response.ice_servers.clone()));
@@ -148,7 +149,8 @@ impl Session<'_> {
                 self.link = Link::Ice { deadline, seen: response.last_message_seq };
                 tracing::debug!(destination = self.shared.name, ?reason, "signalling resumed");
             }
-            Step::Restarted(reason, Err(error)) => {
+            Step::Restarted(_, Err(NotRestarted::Replaced)) => return Some(ends::taken_over(&self.target.identity)),
+            Step::Restarted(reason, Err(NotRestarted::Failed(error))) => {
                 let end = ends::from_signal(&error, self.target.server.host(), &self.target.identity);
                 if ends::ends_resume(&error) || self.path_dead {
                     return Some(end);
@@ -158,12 +160,18 @@ impl Session<'_> {
                 self.link = Link::Pausing(Instant::now() + pause, reason);
                 self.show_notes();
             }
-            Step::Again(reason) => self.link = Link::restart(&self.signal, reason),
+            Step::Again(reason) => self.restart(reason),
             Step::IceTooLate => {
                 return Some(End::Lost("the media path did not come back; joining anew".to_owned()));
             }
         }
         None
+    }
+
+    fn restart(&mut self, reason: proto::ReconnectReason) {
+        let (target, ourselves) = (self.target.clone(), self.memory.ourselves.clone());
+        let replaced = async move { join::is_replaced(&target, &ourselves).await };
+        self.link = Link::restart(&self.signal, reason, replaced);
     }
 
     pub(super) fn sync_state(&self) -> proto::SyncState {
