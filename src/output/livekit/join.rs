@@ -77,16 +77,16 @@ impl Ourselves {
 }
 
 /// Opens the room, or finds it open.
-pub(super) async fn open_room(target: &RoomTarget, metadata: &RoomMetadata) -> Result<(), End> {
-    let opened = Rooms::new(&target.server).ensure(&target.room, &metadata.to_json()).await;
+pub(super) async fn open_room(rooms: &Rooms, target: &RoomTarget, metadata: &RoomMetadata) -> Result<(), End> {
+    let opened = rooms.ensure(&target.room, &metadata.to_json()).await;
     opened.map(|_| ()).map_err(|e| ends::from_api(&e))
 }
 
 /// Whether somebody else is in the room under our identity. Asked before every way back: two publishers of one identity
 /// would throw each other out for ever, and livekit-server (1.13.5) resumes by identity alone, so that a resume would hit
 /// the session of the one who came meanwhile. A server that does not answer knows of nobody.
-pub(super) async fn is_replaced(target: &RoomTarget, ourselves: &Ourselves) -> bool {
-    let there = Rooms::new(&target.server).participant(&target.room, &target.identity).await;
+pub(super) async fn is_replaced(rooms: &Rooms, target: &RoomTarget, ourselves: &Ourselves) -> bool {
+    let there = rooms.participant(&target.room, &target.identity).await;
     matches!(there, Ok(Some(p)) if !ourselves.is(&p))
 }
 
