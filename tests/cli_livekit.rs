@@ -107,7 +107,7 @@ fn the_demo_in_a_room_is_seen_and_counted_and_leaves_with_sigterm() {
     let token = program.wait_for("eyJ");
     let claims = TokenVerifier::with_api_key(livekit.key(), livekit.secret()).verify(&token).unwrap();
     assert_eq!((&*claims.video.room, claims.video.can_publish), ("agentcast-demo", Some(false)));
-    let command = program.wait_for("https://meet.livekit.io/custom?");
+    let command = program.wait_for("https://meet.livekit.io/");
     assert!(command.ends_with(&format!("&token={token}'")), "{command}");
 
     let viewer = Subscriber::join(&livekit, "agentcast-demo", "ada");
@@ -122,7 +122,8 @@ fn the_demo_in_a_room_is_seen_and_counted_and_leaves_with_sigterm() {
 
     // The token was asked for, twice; the log, as talkative as it gets, has none and no secret.
     let said = program.said();
-    assert_eq!(said.matches("eyJ").count(), 2, "{said}");
+    assert_eq!(said.matches(&*token).count(), 2, "{said}");
+    assert!(!said.replace(&*token, "").contains("eyJ"), "{said}");
     assert!(!said.contains(livekit.secret()), "{said}");
     let summary = viewer.end();
     assert_eq!(summary.size, (1280, 720));
@@ -140,6 +141,10 @@ fn check_tells_a_good_key_from_a_refused_one_and_a_server_that_is_not_there() {
     let lines = check(&livekit, livekit.secret());
     assert!(lines[0].starts_with("ok") && lines[0].contains("answers in"), "{lines:?}");
     assert!(lines[1].starts_with("ok") && lines[1].contains("accepted"), "{lines:?}");
+    for way in ["udp", "tcp"] {
+        let line = lines.iter().find(|line| line.contains(&format!("  {way} "))).unwrap();
+        assert!(line.starts_with("ok") && line.contains("media goes by"), "{lines:?}");
+    }
     let egress = lines.iter().find(|line| line.contains("egress")).unwrap();
     assert!(egress.starts_with("warn") && egress.contains("redis"), "{egress}");
 

@@ -1,4 +1,4 @@
-//! `check`, the LiveKit part: the server, its key, its Egress service, webhooks that arrive.
+//! `check`, the LiveKit part: the server, its key, the ways that media can take, its Egress service, webhooks that arrive.
 
 use super::check::Report;
 use super::usage;
@@ -6,6 +6,7 @@ use crate::livekit::egress::{EgressApi, Encoding, Source};
 use crate::livekit::rooms::{RoomMetadata, Rooms};
 use crate::livekit::{ApiError, SECRET_BYTES, Server};
 use crate::output::key::{RtmpTarget, StreamKey};
+use crate::output::livekit::{IcePolicy, PathReport, probe};
 use crate::output::rtmp::CheckLevel as Level;
 use anyhow::Context;
 use livekit_api::services::egress::{EgressClient, EgressListFilter, EgressListOptions};
@@ -18,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const FIX_WEBHOOK: &str =
     "join a room once, then look at webhook.urls and webhook.api_key in the LiveKit server's configuration";
 
-/// Server, key and Egress service; media paths only when the key is accepted.
+/// Server and key; media paths and the Egress service only when the key is accepted.
 pub async fn server(report: &mut Report, server: &Server, start_egress: bool) {
     crate::livekit::install_crypto();
     if server.secret().expose_secret().len() < SECRET_BYTES {
@@ -43,7 +44,35 @@ pub async fn server(report: &mut Report, server: &Server, start_egress: bool) {
             return;
         }
     }
+    let (udp, tcp, turn) =
+        tokio::join!(probe(server, IcePolicy::Udp), probe(server, IcePolicy::Tcp), probe(server, IcePolicy::Relay));
+    paths(report, [("udp", udp), ("tcp", tcp), ("turn", turn)]);
     egress(report, server, &rooms, start_egress).await;
+}
+
+/// The ways that media can take, best first. UDP is what a stream wants; the others are for networks that block it. Red only
+/// when none works: one is enough to be on air.
+fn paths(report: &mut Report, paths: [(&str, Result<PathReport, String>); 3]) {
+    let any = paths.iter().any(|(_, found)| found.is_ok());
+    for (way, found) in paths {
+        let name = format!("  {way}");
+        match found {
+            Ok(path) => {
+                let trip = path.round_trip.map_or("no round trip measured yet".into(), |trip| {
+                    format!("round trip {:.1} ms", trip.as_secs_f64() * 1e3)
+                });
+                report.line(Level::Ok, &name, &format!("media goes by {}, {trip}", path.path), "");
+            }
+            Err(words) => {
+                let fix = match way {
+                    "udp" => "open rtc.udp_port (or the port range) of the LiveKit server, both ways",
+                    "tcp" => "only for networks that block UDP: open rtc.tcp_port of the LiveKit server",
+                    _ => "only for networks that block both: set turn in the LiveKit server's configuration",
+                };
+                report.line(if any { Level::Warn } else { Level::Fail }, &name, &words, fix);
+            }
+        }
+    }
 }
 
 /// Whether the Egress service is there.

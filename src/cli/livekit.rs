@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,14 +49,22 @@ pub struct RoomArgs {
     /// Who the stream is in the room. A second stream of one identity takes the first one's place
     #[arg(long, value_name = "IDENTITY", default_value = "agentcast")]
     livekit_identity: String,
+    /// Name that others see of the stream in the room: the agent
+    #[arg(long, value_name = "NAME", default_value = "agentcast")]
+    livekit_name: String,
     /// Whoever joins the room beside an RTMP destination waits for the next key frame (up to 2 s), or is served at once,
     /// against the constant distance of key frames that RTMP platforms ask for
     #[arg(long, value_name = "HOW", default_value = "wait", value_parser = joiners)]
     pub livekit_joiners: Joiners,
-    /// Who sends to the RTMP addresses: agentcast itself, or the Egress service of the LiveKit server, which takes the stream
-    /// from --livekit-room and encodes it once more
-    #[arg(long, value_name = "WHO", default_value = "direct", value_parser = via)]
-    pub rtmp_via: Via,
+    /// Who sends to the RTMP addresses: agentcast itself (direct), or the Egress service of the LiveKit server
+    /// (livekit-egress), which takes the stream from --livekit-room and encodes it once more. Once for all addresses, or once
+    /// for each --rtmp in their order. Default: direct
+    #[arg(long, value_name = "WHO", value_parser = via)]
+    rtmp_via: Vec<Via>,
+    /// Take the LiveKit server's webhooks here, at /webhooks/livekit: what becomes of egress jobs is known sooner. Without
+    /// it the server is asked every 20 s
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "livekit_room")]
+    pub livekit_webhooks: Option<SocketAddr>,
     /// Print how to watch the room.
     #[arg(skip)]
     pub how_to_watch: bool,
@@ -69,10 +78,10 @@ pub enum Via {
 }
 
 impl RoomArgs {
-    /// The room, if one is named, with everything about it checked. `name`: of the stream.
-    pub fn target(&self, name: &str) -> anyhow::Result<Option<RoomTarget>> {
+    /// The room, if one is named, with everything about it checked.
+    pub fn target(&self) -> anyhow::Result<Option<RoomTarget>> {
         let Some(room) = self.livekit_room.clone() else {
-            if self.rtmp_via == Via::LivekitEgress {
+            if self.rtmp_via.contains(&Via::LivekitEgress) {
                 return Err(
                     usage("--rtmp-via livekit-egress takes the stream from a room: name it by --livekit-room").into()
                 );
@@ -86,7 +95,22 @@ impl RoomArgs {
             TokenError::Field { field, problem } => usage(format!("--livekit-{field}: {problem}")),
             TokenError::Sign => usage(error.to_string()),
         })?;
-        Ok(Some(RoomTarget { server, room, identity, name: name.to_owned(), title: name.to_owned() }))
+        // Without a title of our own the room has the match's, and follows it.
+        Ok(Some(RoomTarget { server, room, identity, name: self.livekit_name.clone(), title: String::new() }))
+    }
+
+    /// Who sends to each of so many RTMP addresses.
+    pub fn vias(&self, addresses: usize) -> anyhow::Result<Vec<Via>> {
+        match self.rtmp_via[..] {
+            [] => Ok(vec![Via::Direct; addresses]),
+            [all] => Ok(vec![all; addresses]),
+            ref each if each.len() == addresses => Ok(each.to_vec()),
+            ref each => {
+                let words =
+                    format!("--rtmp-via: {} given for {addresses} addresses; name one, or one for each", each.len());
+                Err(usage(words).into())
+            }
+        }
     }
 }
 
@@ -151,25 +175,21 @@ pub fn token(args: Token) -> anyhow::Result<ExitCode> {
 
 /// A viewer's token for the room, and a command that watches.
 ///
-/// The command opens LiveKit's own viewer page with address and token filled in: everybody who has a screen has a browser,
-/// while `lk room join` shows no picture and the SDKs have to be installed first. A page of https may talk to ws:// on this
-/// machine only; elsewhere browsers ask for wss://, as LiveKit does.
+/// The command opens LiveKit's own viewer page: everybody who has a screen has a browser, while `lk room join` shows no
+/// picture and the SDKs have to be installed first. Address and token are pasted there, not put into the page's address: a
+/// token does not belong into arguments and logs. A page of https may talk to ws:// on this machine only; elsewhere browsers
+/// ask for wss://, as LiveKit does.
 pub fn how_to_watch(server: &Server, room: &str) -> anyhow::Result<String> {
     // A second viewer of the same name would throw the first one out.
     let identity = format!("viewer-{:06x}", fastrand::u32(..1 << 24));
     let token = server.token(&TokenRequest::new(Role::Viewer, room, identity)).map_err(|e| usage(e.to_string()))?;
     let token = token.expose_secret();
     let open = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let address = percent_encoded(server.ws_url());
+    let address = server.ws_url();
     Ok(format!(
         "token of a viewer, good for an hour:\n{token}\n\
-         watch:\n{open} 'https://meet.livekit.io/custom?liveKitUrl={address}&token={token}'"
+         watch, with that token and the server {address}:\n{open} 'https://meet.livekit.io/?tab=custom'"
     ))
-}
-
-fn percent_encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// `90s`, `30m` or `2h`.
@@ -203,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn the_watching_command_has_the_address_of_the_server_and_its_token() {
+    fn watching_takes_the_address_of_the_server_and_a_token() {
         let server = Server::new("wss://[::1]:7880", "k", SecretString::from("watch-canary-secret")).unwrap();
         let text = how_to_watch(&server, "final").unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
-        let wanted = format!("?liveKitUrl=wss%3A%2F%2F%5B%3A%3A1%5D%3A7880&token={}'", lines[1]);
-        assert!(lines[3].ends_with(&wanted) && lines[1].starts_with("eyJ"), "{text}");
+        assert!(lines[1].starts_with("eyJ") && lines[2].contains("wss://[::1]:7880"), "{text}");
+        assert!(!lines[3].contains("eyJ"), "no token in arguments: {text}");
         assert!(!text.contains("canary"));
     }
 }

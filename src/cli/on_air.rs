@@ -8,9 +8,10 @@ use crate::game::Event;
 use crate::game::adapters::{self, Record};
 use crate::game::limits::EVENT_BYTES;
 use crate::http::PreviewServer;
+use crate::http::server::{Limits, serve};
 use crate::livekit::egress::{EgressApi, Encoding};
 use crate::output::egress::job::Rules;
-use crate::output::egress::{EgressOutput, EgressSettings};
+use crate::output::egress::{EgressOutput, EgressSettings, Observer};
 use crate::output::file::FileOutput;
 use crate::output::key::RtmpTarget;
 use crate::output::livekit::RoomTarget;
@@ -20,14 +21,18 @@ use crate::output::{Destination, State, Status};
 use crate::overlay::Theme;
 use crate::stream::{Broadcast, Feed, ReplayOptions, StreamStatus};
 use crate::studio::{StreamSettings, Studio};
+use crate::webhook::{self, Change, Hub};
 use anyhow::{Context, bail};
-use std::io::{BufRead, Read};
+use livekit_protocol::EgressInfo;
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
 
 /// How long the closing scene stays before a played match ends.
 const OVER: Duration = Duration::from_secs(8);
@@ -123,8 +128,9 @@ fn run(
     // Everything that can be wrong with the arguments comes before the first thread and the first byte written.
     let settings = StreamSettings { joiners: outputs.room.livekit_joiners, ..picture.settings(name)? };
     let pictures = picture.pictures()?;
-    let room = outputs.room.target(name)?;
+    let room = outputs.room.target()?;
     let targets = rtmp_targets(outputs)?;
+    let vias = outputs.room.vias(targets.len())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _inside = runtime.enter();
     // From here on a signal means a clean end.
@@ -154,27 +160,38 @@ fn run(
     }
     // Those that publish come first.
     let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
-    match &room {
-        Some(room) if outputs.room.rtmp_via == Via::LivekitEgress && !targets.is_empty() => {
-            for target in &targets {
-                say!("publishing to {} through LiveKit's Egress service", target.name());
-            }
-            destinations.push(egress(room, targets, &video)?);
+    let mut through_egress = Vec::new();
+    for (target, via) in targets.into_iter().zip(vias) {
+        if via == Via::LivekitEgress {
+            say!("publishing to {} through LiveKit's Egress service", target.name());
+            through_egress.push(target);
+        } else {
+            say!("publishing to {}", target.name());
+            let options = RtmpOptions { ca_file: outputs.ca_file.clone(), ..RtmpOptions::default() };
+            destinations.push(Box::new(RtmpOutput::spawn(target, options)?));
         }
-        _ => {
-            for target in targets {
-                say!("publishing to {}", target.name());
-                let options = RtmpOptions { ca_file: outputs.ca_file.clone(), ..RtmpOptions::default() };
-                destinations.push(Box::new(RtmpOutput::spawn(target, options)?));
-            }
+    }
+    if let Some(room) = &room {
+        let mut observer = None;
+        if !through_egress.is_empty() {
+            let egress = egress(room, through_egress, &video)?;
+            observer = Some(egress.observer());
+            destinations.push(Box::new(egress));
+        }
+        if let Some(address) = outputs.room.livekit_webhooks {
+            let listener = runtime
+                .block_on(TcpListener::bind(address))
+                .with_context(|| format!("--livekit-webhooks {address}: cannot listen there; name another port"))?;
+            say!("webhooks: http://{}{}", listener.local_addr()?, webhook::PATH);
+            runtime.spawn(take_webhooks(listener, Hub::new(&room.server), observer));
         }
     }
     if let Some(target) = &room {
         say!("publishing to room {} on {}", target.room, target.server.host());
         destinations.push(studio.room(target.clone())?);
         if outputs.room.how_to_watch {
-            // On standard output, which is nobody's log.
-            println!("{}", how_to_watch(&target.server, &target.room)?);
+            // On standard output, which is nobody's log. It may be closed.
+            let _ = writeln!(std::io::stdout().lock(), "{}", how_to_watch(&target.server, &target.room)?);
         }
     }
     let publishing = destinations.len();
@@ -313,10 +330,28 @@ fn viewers(status: &StreamStatus) -> Option<u64> {
 }
 
 /// One job of LiveKit's Egress service for all addresses, from the room that the stream is published into.
-fn egress(room: &RoomTarget, targets: Vec<RtmpTarget>, video: &VideoSettings) -> anyhow::Result<Box<dyn Destination>> {
+fn egress(room: &RoomTarget, targets: Vec<RtmpTarget>, video: &VideoSettings) -> anyhow::Result<EgressOutput> {
     let encoding = Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
     let settings = EgressSettings { room: room.room.clone(), identity: room.identity.clone(), source: None, encoding };
-    Ok(Box::new(EgressOutput::spawn(EgressApi::new(room.server.clone()), settings, targets, Rules::default())?))
+    Ok(EgressOutput::spawn(EgressApi::new(room.server.clone()), settings, targets, Rules::default())?)
+}
+
+/// Takes webhooks as long as the runtime lives, and tells the egress destination of jobs.
+async fn take_webhooks(listener: TcpListener, hub: Hub, observer: Option<Observer>) {
+    let mut changes = hub.subscribe();
+    let jobs = async {
+        loop {
+            match changes.recv().await {
+                Ok(Change::Egress(info)) => {
+                    // One that cannot be told now is seen by the next look at the list.
+                    let _ = observer.as_ref().is_some_and(|o| o.observe(EgressInfo::clone(&info)));
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    };
+    tokio::join!(serve(listener, hub.router(), Limits::default(), std::future::pending()), hub.run(), jobs);
 }
 
 /// Prints each destination's trouble once, in its own line.

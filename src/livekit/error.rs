@@ -24,6 +24,9 @@ const SECOND_LOOK: Duration = Duration::from_secs(5);
 pub enum ApiError {
     #[error("the LiveKit server {host} cannot be reached ({why}): check LIVEKIT_URL and that the server runs")]
     Unreachable { host: String, why: String },
+    /// TLS failed: [`tls_trouble`]'s words.
+    #[error("no secure connection to the LiveKit server: {0}")]
+    Tls(String),
     #[error("the LiveKit server {host} did not answer within {} s: it is overloaded, or something swallows the packets", .after.as_secs())]
     Timeout { host: String, after: Duration },
     #[error(
@@ -90,7 +93,7 @@ impl Server {
                 ApiError::Timeout { host, after: timeout }
             }
             ServiceError::Twirp(Answer::Request(error)) if error.is_decode() => self.look_again().await,
-            ServiceError::Twirp(Answer::Request(error)) => ApiError::Unreachable { host, why: deepest(&error) },
+            ServiceError::Twirp(Answer::Request(error)) => unreachable(host, deepest(&error)),
             ServiceError::Twirp(Answer::Prost(_)) => ApiError::NotLiveKit { host, status: 200 },
             ServiceError::Twirp(Answer::Url(_)) => {
                 ApiError::Unreachable { host, why: "the address cannot be read".into() }
@@ -154,7 +157,7 @@ impl Server {
         let address = format!("{}/twirp/livekit.RoomService/{method}", self.http_url());
         match tokio::time::timeout(timeout, client.post(address, headers, body)).await {
             Err(_) => Err(ApiError::Timeout { host, after: timeout }),
-            Ok(Err(error)) => Err(ApiError::Unreachable { host, why: text(&error.to_string()) }),
+            Ok(Err(error)) => Err(unreachable(host, text(&error.to_string()))),
             Ok(Ok(answer)) => Ok(answer),
         }
     }
@@ -192,6 +195,35 @@ fn classify(code: &str, message: &str) -> ApiError {
         | Code::UNIMPLEMENTED => ApiError::Refused(text(message)),
         _ => ApiError::Failed(text(message)),
     }
+}
+
+fn unreachable(host: String, why: String) -> ApiError {
+    match tls_trouble(&why, &host) {
+        Some(words) => ApiError::Tls(words),
+        None => ApiError::Unreachable { host, why },
+    }
+}
+
+/// What rustls means by the words of an error, and what to do; None when they are not about TLS. `host` may have a port.
+pub(crate) fn tls_trouble(why: &str, host: &str) -> Option<String> {
+    let why = why.to_ascii_lowercase();
+    let any = |signs: &[&str]| signs.iter().any(|sign| why.contains(sign));
+    Some(match () {
+        () if any(&["not valid for name", "notvalidforname"]) => {
+            format!("the certificate is not for {host}; use the host name that is in the certificate")
+        }
+        () if why.contains("certificate") && any(&["expired", "not valid yet", "notvalidyet"]) => {
+            format!("the certificate of {host} is out of date, or this machine's clock is wrong")
+        }
+        () if any(&["certificate", "unknownissuer"]) => format!(
+            "the certificate of {host} is not trusted; its authority has to be among this machine's (package \
+             ca-certificates), or in a PEM file that SSL_CERT_FILE names"
+        ),
+        () if any(&["invalidcontenttype", "wrong version number"]) => {
+            format!("{host} does not speak TLS; check the port, or write ws:// for one without TLS")
+        }
+        () => return None,
+    })
 }
 
 /// Words of the server: without what Twirp puts in front, without secrets, of a bounded length.
@@ -239,6 +271,23 @@ mod tests {
             assert_eq!(classify(code, message), wanted, "{code} {message}");
         }
         assert!(ApiError::NoEgressWorker.to_string().contains("no egress worker is connected to this LiveKit server"));
+    }
+
+    #[test]
+    fn failures_of_tls_say_what_is_wrong_with_which_certificate() {
+        for (why, part) in [
+            ("invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
+            ("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))", "is not trusted"),
+            ("no native root CA certificates found (errors: [])", "ca-certificates"),
+            ("invalid peer certificate: certificate not valid for name \"h\"; certificate is", "is not for h:443"),
+            ("invalid peer certificate: NotValidForName", "is not for h:443"),
+            ("invalid peer certificate: certificate expired: verification time 2 (UNIX)", "clock"),
+            ("received corrupt message of type InvalidContentType", "does not speak TLS"),
+        ] {
+            let words = unreachable("h:443".into(), why.into()).to_string();
+            assert!(words.contains(part) && words.contains("h:443"), "{why}: {words}");
+        }
+        assert_eq!(tls_trouble("Connection refused (os error 111)", "h"), None);
     }
 
     #[test]

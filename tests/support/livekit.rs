@@ -5,7 +5,7 @@ use agentcast::livekit::Server;
 use secrecy::SecretString;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,10 @@ const CLIENT: &str = "2.23.0";
 /// What a test wants of its server.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where it takes signalling, and where media; the latter's interface.
+    pub signalling: IpAddr,
+    pub media: IpAddr,
+    pub interface: String,
     /// Gets the webhooks.
     pub webhook: Option<String>,
     /// Never checks paths by itself, so that traffic goes only where its candidates point: needed behind
@@ -36,6 +40,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            signalling: Ipv4Addr::LOCALHOST.into(),
+            media: Ipv4Addr::LOCALHOST.into(),
+            interface: "lo".into(),
             webhook: None,
             ice_lite: false,
             empty_timeout: 60,
@@ -86,12 +93,16 @@ impl LiveKit {
 
     /// The same server reached by another port, a relay's.
     pub fn server_at(&self, port: u16) -> Server {
-        Server::new(&format!("ws://127.0.0.1:{port}"), &self.key, SecretString::from(self.secret.as_str()))
-            .expect("a good address")
+        let url = format!("ws://{}", SocketAddr::new(self.settings.signalling, port));
+        Server::new(&url, &self.key, SecretString::from(self.secret.as_str())).expect("a good address")
     }
 
     pub fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}", self.http)
+        format!("ws://{}", self.address())
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.settings.signalling, self.http)
     }
 
     pub fn http_port(&self) -> u16 {
@@ -150,7 +161,7 @@ impl LiveKit {
             .spawn();
         self.child = Some(child.map_err(|e| e.to_string())?);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !answers(self.http) {
+        while !answers(self.address()) {
             let over = self.child.as_mut().is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
             if over || Instant::now() > deadline {
                 self.kill();
@@ -169,7 +180,10 @@ impl LiveKit {
     }
 
     fn write_config(&self) {
-        let Settings { webhook, ice_lite, empty_timeout, departure_timeout, rtc, more } = &self.settings;
+        let Settings { signalling, media, interface, webhook, ice_lite, empty_timeout, departure_timeout, rtc, more } =
+            &self.settings;
+        let bits = if media.is_ipv4() { 32 } else { 128 };
+        let stun = SocketAddr::new(*media, self.udp);
         let Self { http, tcp, udp, key, secret, .. } = self;
         let webhook = webhook
             .as_ref()
@@ -177,18 +191,19 @@ impl LiveKit {
             .unwrap_or_default();
         let text = format!(
             "port: {http}
-bind_addresses: [\"127.0.0.1\"]
+bind_addresses: [\"{signalling}\"]
 keys:
   {key}: {secret}
 log_level: info
 rtc:
-  node_ip: 127.0.0.1
+  node_ip: \"{media}\"
   use_external_ip: false
   enable_loopback_candidate: true
-  interfaces: {{includes: [lo]}}
+  interfaces: {{includes: [{interface}]}}
+  ips: {{includes: [\"{media}/{bits}\"]}}
   use_ice_lite: {ice_lite}
   # Instead of public ones.
-  stun_servers: [\"127.0.0.1:{udp}\"]
+  stun_servers: [\"{stun}\"]
   udp_port: {udp}
   tcp_port: {tcp}
 {rtc}room:
@@ -211,9 +226,9 @@ impl Drop for LiveKit {
     }
 }
 
-fn answers(port: u16) -> bool {
+fn answers(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
-        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        let mut socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(Duration::from_secs(2)))?;
         socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut said = String::new();

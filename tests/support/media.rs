@@ -224,6 +224,11 @@ impl Player {
         Self { destination, stop, thread: Some(thread) }
     }
 
+    /// The match as the destination is told of it.
+    pub fn show(&self, state: &Arc<agentcast::game::MatchState>) {
+        lock(&self.destination).as_mut().expect("still there").show(state);
+    }
+
     pub fn status(&self) -> Status {
         lock(&self.destination).as_ref().expect("still there").status()
     }

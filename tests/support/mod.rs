@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod certificates;
+pub mod coturn;
 pub mod cpu;
 pub mod dir;
 pub mod fakes;

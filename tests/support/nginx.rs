@@ -2,6 +2,7 @@
 //!
 //! One process without a master, so it runs for any user and dies by one signal.
 
+use super::certificates::{self, Certificates};
 use super::dir::TempDir;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +27,7 @@ impl Nginx {
         for sub in ["logs", "rec", "tmp"] {
             fs::create_dir(dir.path().join(sub)).expect("the temporary folder is ours");
         }
-        make_certificates(dir.path());
+        certificates::make(dir.path());
         let [rtmp, tls, wrong_host, http] = free_ports();
         let mut nginx = Self { dir, child: None, rtmp, tls, wrong_host, http };
         fs::write(nginx.dir.path().join("nginx.conf"), nginx.config()).expect("the temporary folder is ours");
@@ -86,27 +87,7 @@ impl Nginx {
     /// Starts it (again) on the same ports and waits until it answers.
     pub fn restart(&mut self) {
         self.kill();
-        let log = fs::File::create(self.dir.path().join("logs/stderr.log")).expect("the temporary folder is ours");
-        let child = Command::new("nginx")
-            .env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()))
-            .arg("-p")
-            .arg(self.dir.path())
-            .args(["-c", "nginx.conf", "-e", "logs/error.log"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the tests need nginx with its rtmp and stream modules");
-        self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        for port in [self.rtmp, self.tls, self.http] {
-            while TcpStream::connect(("127.0.0.1", port)).is_err() {
-                let over = self.child.as_mut().is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
-                let words = || fs::read_to_string(self.dir.path().join("logs/stderr.log")).unwrap_or_default();
-                assert!(!over && Instant::now() < deadline, "nginx does not start: {}", words());
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
+        self.child = Some(launch(self.dir.path(), &[self.rtmp, self.tls, self.http]));
     }
 
     fn config(&self) -> String {
@@ -162,31 +143,84 @@ impl Drop for Nginx {
     }
 }
 
+/// TLS in front of another server's port, with a certificate for `localhost` and with one for another host.
+pub struct TlsFront {
+    _dir: TempDir,
+    child: Child,
+    pub good: u16,
+    pub wrong_host: u16,
+}
+
+impl TlsFront {
+    pub fn start(certificates: &Certificates, to: u16) -> Self {
+        let dir = TempDir::new("tls");
+        fs::create_dir(dir.path().join("logs")).expect("the temporary folder is ours");
+        let [good, wrong_host] = free_ports();
+        let server = |port: u16, name: &str| {
+            let (certificate, key) = certificates.of(name);
+            let (certificate, key) = (certificate.display(), key.display());
+            format!(
+                "  server {{
+    listen 127.0.0.1:{port} ssl; proxy_pass 127.0.0.1:{to};
+    ssl_certificate {certificate}; ssl_certificate_key {key};
+  }}
+"
+            )
+        };
+        let (good_server, wrong_server, path) =
+            (server(good, "localhost"), server(wrong_host, "elsewhere"), dir.path().display());
+        let config = format!(
+            "load_module {MODULES}/ngx_stream_module.so;
+daemon off; master_process off; worker_processes 1;
+pid {path}/logs/nginx.pid;
+error_log {path}/logs/error.log info;
+events {{ worker_connections 128; }}
+stream {{
+{good_server}{wrong_server}}}
+"
+        );
+        fs::write(dir.path().join("nginx.conf"), config).expect("the temporary folder is ours");
+        let child = launch(dir.path(), &[good, wrong_host]);
+        Self { _dir: dir, child, good, wrong_host }
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts nginx with the configuration in this folder and waits until all ports answer.
+fn launch(dir: &Path, ports: &[u16]) -> Child {
+    let log = fs::File::create(dir.join("logs/stderr.log")).expect("the temporary folder is ours");
+    let mut child = Command::new("nginx")
+        .env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()))
+        .arg("-p")
+        .arg(dir)
+        .args(["-c", "nginx.conf", "-e", "logs/error.log"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the tests need nginx with its rtmp and stream modules");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for port in ports {
+        while TcpStream::connect(("127.0.0.1", *port)).is_err() {
+            if child.try_wait().is_ok_and(|status| status.is_some()) || Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("nginx does not start: {}", fs::read_to_string(dir.join("logs/stderr.log")).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    child
+}
+
 /// Ports that were free a moment ago.
 fn free_ports<const N: usize>() -> [u16; N] {
     let held: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     std::array::from_fn(|n| held[n].local_addr().expect("a bound socket has an address").port())
-}
-
-/// `ca.pem`, and certificates by it for `localhost` and for another host.
-fn make_certificates(dir: &Path) {
-    let openssl = |line: &str| {
-        let out = Command::new("openssl").current_dir(dir).args(line.split(' ')).output();
-        let out = out.expect("the tests need the openssl program");
-        assert!(out.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&out.stderr));
-    };
-    let write = |name: &str, text: &str| fs::write(dir.join(name), text).expect("the temporary folder is ours");
-    write(
-        "req.cnf",
-        "[req]\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\nsubjectKeyIdentifier=hash\n",
-    );
-    let new = "-config req.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!("req -x509 {new} -keyout ca.key -out ca.pem -days 2 -subj /CN=test-authority"));
-    for (name, host) in [("localhost", "DNS:localhost,IP:127.0.0.1"), ("elsewhere", "DNS:elsewhere.example")] {
-        write("san.cnf", &format!("subjectAltName={host}\n"));
-        openssl(&format!("req {new} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san.cnf -out {name}.pem"
-        ));
-    }
 }

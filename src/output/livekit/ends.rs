@@ -2,6 +2,7 @@
 //! plain words and the one decision whether to come back.
 
 use crate::livekit::ApiError;
+use crate::livekit::error::tls_trouble;
 use crate::output::log::scrub;
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::leave_request::Action;
@@ -162,10 +163,8 @@ fn unreachable(words: &str, host: &str) -> String {
     if any(&["lookup", "name or service", "dns error", "nodename"]) {
         return format!("the host name {host} is not known; check the spelling and this machine's DNS");
     }
-    if any(&["unknownissuer", "notvalidforname", "certificate", "certnotvalid"]) {
-        return format!(
-            "the certificate of {host} is not trusted; check the host name, or add the authority (SSL_CERT_FILE)"
-        );
+    if let Some(words) = tls_trouble(words, host) {
+        return words;
     }
     if any(&["refused"]) {
         return format!("{host} refuses connections; check the port and that the LiveKit server is running");

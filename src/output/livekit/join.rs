@@ -61,26 +61,33 @@ pub(super) async fn join(target: &RoomTarget, metadata: String) -> Result<Joined
     Ok(Joined { signal, events, response, me, addresses: resolve(host, target.server.ws_url()).await })
 }
 
-/// Opens the room, or finds it open. `first`: an own earlier stay is no reason to stay away; on a rejoin somebody else under
-/// our identity is.
-pub(super) async fn open_room(
-    target: &RoomTarget,
-    metadata: &RoomMetadata,
-    instance: &str,
-    first: bool,
-) -> Result<(), End> {
-    let rooms = Rooms::new(&target.server);
-    rooms.ensure(&target.room, &metadata.to_json()).await.map_err(|e| ends::from_api(&e))?;
-    if first {
-        return Ok(());
+/// By what a publisher knows itself in the room.
+#[derive(Clone, Debug)]
+pub(super) struct Ourselves {
+    /// Names this run of agentcast in the participant's metadata.
+    pub instance: String,
+    /// Of the last stay; empty before the first. Metadata can be overwritten by an operator.
+    pub sid: String,
+}
+
+impl Ourselves {
+    fn is(&self, p: &proto::ParticipantInfo) -> bool {
+        p.sid == self.sid || instance_in(&p.metadata).is_some_and(|instance| instance == self.instance)
     }
-    // Two publishers of one identity would throw each other out for ever, so whoever was away looks before it returns.
-    let there = rooms.participants(&target.room).await.unwrap_or_default();
-    let ours = |p: &proto::ParticipantInfo| instance_in(&p.metadata).is_some_and(|i| i == instance);
-    if there.iter().any(|p| p.identity == target.identity && !ours(p)) {
-        return Err(ends::taken_over(&target.identity));
-    }
-    Ok(())
+}
+
+/// Opens the room, or finds it open.
+pub(super) async fn open_room(rooms: &Rooms, target: &RoomTarget, metadata: &RoomMetadata) -> Result<(), End> {
+    let opened = rooms.ensure(&target.room, &metadata.to_json()).await;
+    opened.map(|_| ()).map_err(|e| ends::from_api(&e))
+}
+
+/// Whether somebody else is in the room under our identity. Asked before every way back: two publishers of one identity
+/// would throw each other out for ever, and livekit-server (1.13.5) resumes by identity alone, so that a resume would hit
+/// the session of the one who came meanwhile. A server that does not answer knows of nobody.
+pub(super) async fn is_replaced(rooms: &Rooms, target: &RoomTarget, ourselves: &Ourselves) -> bool {
+    let there = rooms.participant(&target.room, &target.identity).await;
+    matches!(there, Ok(Some(p)) if !ourselves.is(&p))
 }
 
 /// Which run of agentcast a participant's metadata names.
@@ -110,4 +117,22 @@ async fn resolve(host: &str, url: &str) -> Vec<SocketAddr> {
     let port = if url.starts_with("wss://") { 443 } else { 80 };
     let address = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     tokio::net::lookup_host(address).await.map(Iterator::collect).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_knows_itself_by_its_run_or_its_last_stay_and_nobody_else() {
+        let ourselves = Ourselves { instance: "run-1".into(), sid: "PA_1".into() };
+        let there = |sid: &str, metadata: &str| {
+            ourselves.is(&proto::ParticipantInfo { sid: sid.into(), metadata: metadata.into(), ..Default::default() })
+        };
+        assert!(there("PA_2", r#"{"agent":"Ada","instance":"run-1"}"#), "a join whose answer was lost");
+        assert!(there("PA_1", "an operator's words"));
+        for metadata in [r#"{"instance":"run-2"}"#, r#"{"instance":1}"#, "", "no json"] {
+            assert!(!there("PA_2", metadata), "{metadata}");
+        }
+    }
 }

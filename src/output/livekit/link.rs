@@ -10,7 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The server's answer to a restart.
-pub(super) type Restarted = Result<Box<ReconnectResponse>, SignalError>;
+pub(super) type Restarted = Result<Box<ReconnectResponse>, NotRestarted>;
+
+#[derive(Debug)]
+pub(super) enum NotRestarted {
+    /// Somebody else is there under our identity.
+    Replaced,
+    Failed(SignalError),
+}
+
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// livekit-signaling closes within 3 s even when the peer does not answer.
@@ -52,11 +60,20 @@ impl Link {
         Link::Closing(reason, Box::pin(closed))
     }
 
-    pub fn restart(signal: &Arc<SignalClient>, reason: ReconnectReason) -> Link {
+    /// `replaced` is asked first: whether somebody else has taken our place.
+    pub fn restart(
+        signal: &Arc<SignalClient>,
+        reason: ReconnectReason,
+        replaced: impl Future<Output = bool> + Send + 'static,
+    ) -> Link {
         let signal = signal.clone();
         let restarted = async move {
+            if replaced.await {
+                return Err(NotRestarted::Replaced);
+            }
             let late = |_| Err(SignalError::Timeout("no answer".to_owned()));
-            tokio::time::timeout(RESTART_DEADLINE, signal.restart(reason)).await.unwrap_or_else(late).map(Box::new)
+            let answer = tokio::time::timeout(RESTART_DEADLINE, signal.restart(reason)).await.unwrap_or_else(late);
+            answer.map(Box::new).map_err(NotRestarted::Failed)
         };
         Link::Restarting(reason, Box::pin(restarted))
     }

@@ -141,6 +141,8 @@ struct Life {
     viewers: Viewers,
 }
 
+const SLOW: &str =
+    "the connection is slower than the stream, video is being dropped; lower the bit rate or use a nearer server";
 /// How long a slow connection stays in the status after video was last dropped.
 const SLOW_FOR: Duration = Duration::from_secs(10);
 
@@ -221,16 +223,10 @@ impl Destination for RoomOutput {
         let stats = self.shared.queue.stats();
         let mut life = self.shared.life();
         let slow = life.state == State::Live && stats.last_drop.is_some_and(|at| now.duration_since(at) < SLOW_FOR);
-        let slow = || {
-            slow.then(|| {
-                "the connection is slower than the stream, video is being dropped; lower the bit rate or use a nearer server"
-                    .to_owned()
-            })
-        };
         Status {
             name: self.shared.name.clone(),
             state: life.state,
-            last_error: life.last_error.clone().or_else(|| life.note.clone()).or_else(slow),
+            last_error: life.last_error.clone().or_else(|| life.note.clone()).or_else(|| slow.then(|| SLOW.to_owned())),
             bytes: life.bytes,
             kbps: life.rate.kbps(now),
             dropped: stats.dropped_video,

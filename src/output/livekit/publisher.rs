@@ -1,11 +1,12 @@
 //! The thread of a room destination: joins, stays, and comes back after everything that is not somebody's decision.
 
 use super::audience::Audience;
-use super::ends::{End, Next};
+use super::ends::{self, End, Next};
 use super::news::News;
 use super::session::{Memory, Session};
 use super::tracks::Holds;
 use super::{RoomOptions, RoomTarget, Shared, join};
+use crate::livekit::rooms::Rooms;
 use crate::output::State;
 use crate::output::backoff::{Backoff, BackoffSettings};
 use livekit_signaling::SignalClient;
@@ -43,7 +44,10 @@ impl Publisher {
     pub fn new(shared: Arc<Shared>, target: RoomTarget, options: RoomOptions) -> Self {
         let instance = format!("{:016x}", fastrand::u64(..));
         let news = News::new(&target, &instance, options.data, shared.states.subscribe());
-        let memory = Memory { holds: Holds::default(), audience: Audience::default(), news, instance, stays: 0 };
+        let ourselves = join::Ourselves { instance, sid: String::new() };
+        let rooms = Arc::new(Rooms::new(&target.server));
+        let memory =
+            Memory { rooms, holds: Holds::default(), audience: Audience::default(), news, ourselves, stays: 0 };
         let backoff = Backoff::new(BACKOFF);
         Self { shared, target, options, memory, backoff, refusals: 0, joined: false, goodbyes: JoinSet::new() }
     }
@@ -113,7 +117,11 @@ impl Publisher {
 
     async fn join(&mut self) -> Result<join::Joined, End> {
         let metadata = self.memory.news.metadata();
-        join::open_room(&self.target, &metadata.room, &self.memory.instance, !self.joined).await?;
+        join::open_room(&self.memory.rooms, &self.target, &metadata.room).await?;
+        // An own earlier stay, of a run that crashed, is no reason to stay away at the first join.
+        if self.joined && join::is_replaced(&self.memory.rooms, &self.target, &self.memory.ourselves).await {
+            return Err(ends::taken_over(&self.target.identity));
+        }
         join::join(&self.target, metadata.participant).await
     }
 

@@ -15,15 +15,16 @@ mod signalling;
 use super::audience::Audience;
 use super::data::Outbound;
 use super::ends::End;
-use super::join::{self, Joined};
+use super::join::{self, Joined, Ourselves};
 use super::link::{Link, Step};
-use super::news::News;
+use super::news::{Metadata, News};
 use super::outbox::Outbox;
 use super::packets::CaptureClock;
 use super::peer::{Peer, PeerCommand, PeerEvent, PeerSettings, PeerStats};
 use super::tracks::{Holds, Tracks};
 use super::{RoomOptions, RoomTarget, Shared};
 use crate::encode::StreamInfo;
+use crate::livekit::rooms::Rooms;
 use crate::output::State;
 use crate::output::queue::Queued;
 use livekit_protocol as proto;
@@ -53,16 +54,25 @@ const HOUSEKEEPING: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_millis(400);
 /// Until what was handed to the peer connection is on the wire.
 const LAST_PACKETS: Duration = Duration::from_millis(50);
+/// Between two rounds of telling newcomers the match.
+const GREET_PAUSE: Duration = Duration::from_millis(500);
+/// More newcomers at once are not named one by one.
+const GREETED: usize = 64;
+/// Until a title that could not be told is told again.
+const TITLE_PAUSE: Duration = Duration::from_secs(3);
+/// A resume that comes sooner after the last one waits: something breaks what it builds.
+const RESUME_SETTLED: Duration = Duration::from_secs(10);
 /// The share of lost packets that an operator should know of.
 const LOSS: f32 = 0.05;
 
 /// What outlives a stay.
 pub(super) struct Memory {
+    /// One for all stays: making one reads all certificates.
+    pub rooms: Arc<Rooms>,
     pub holds: Holds,
     pub audience: Audience,
     pub news: News,
-    /// Names this run of agentcast in the participant's metadata.
-    pub instance: String,
+    pub ourselves: Ourselves,
     /// Stays so far: makes track ids unique.
     pub stays: u64,
 }
@@ -94,7 +104,10 @@ pub(super) struct Session<'a> {
     outbound: Outbound,
     outbox: Outbox,
     link: Link,
+    /// In a row.
     resume_attempts: u32,
+    /// When the server last let us resume.
+    resumed_at: Option<Instant>,
     /// Nothing comes back on the media path.
     path_dead: bool,
     began: Instant,
@@ -102,9 +115,16 @@ pub(super) struct Session<'a> {
     /// When to give up on a peer connection that is gone, and why.
     gone: Option<(Instant, String)>,
     stats: PeerStats,
+    /// When the peer connection last had to drop media.
+    starved_at: Option<Instant>,
     chores_at: Instant,
-    /// Calls to the API that nobody waits for; they end with the stay.
-    calls: JoinSet<()>,
+    /// Who came and was not told of the match yet, and when somebody last was.
+    newcomers: Vec<String>,
+    greeted_at: Option<Instant>,
+    /// What the room shall be told of the stream, and when.
+    title: Option<(Instant, Metadata)>,
+    /// The one call that tells it; gives back what could not be told. It ends with the stay.
+    telling: JoinSet<Option<Metadata>>,
 }
 
 /// One thing that happened.
@@ -143,6 +163,7 @@ impl<'a> Session<'a> {
             Err(words) => return Err((End::Lost(words), signal)),
         };
         memory.stays += 1;
+        memory.ourselves.sid.clone_from(&me.sid);
         memory.audience.begin(&me.identity, &response.other_participants);
         let (tracks, requests) = Tracks::announce(&info, &memory.holds, &memory.stays.to_string());
         let mut outbox = Outbox::default();
@@ -165,13 +186,18 @@ impl<'a> Session<'a> {
             outbox,
             link: Link::Up,
             resume_attempts: 0,
+            resumed_at: None,
             path_dead: false,
             began: Instant::now(),
             live: None,
             gone: None,
             stats: PeerStats::default(),
+            starved_at: None,
             chores_at: Instant::now() + HOUSEKEEPING,
-            calls: JoinSet::new(),
+            newcomers: Vec::new(),
+            greeted_at: None,
+            title: None,
+            telling: JoinSet::new(),
         };
         if session.tracks.all_published() {
             // All was unpublished by the server: only data is left.
@@ -229,7 +255,9 @@ impl<'a> Session<'a> {
     }
 
     fn wake_at(&self) -> Instant {
-        self.gone.as_ref().map_or(self.chores_at, |(at, _)| self.chores_at.min(*at))
+        let at = self.gone.as_ref().map_or(self.chores_at, |(at, _)| self.chores_at.min(*at));
+        let greet = self.greeted_at.filter(|_| !self.newcomers.is_empty()).map(|at| at + GREET_PAUSE);
+        greet.map_or(at, |greet| at.min(greet))
     }
 
     async fn handle(&mut self, happened: Happened) -> Option<End> {
@@ -276,9 +304,47 @@ impl<'a> Session<'a> {
             Some(live) if now.duration_since(live.since) >= SETTLED => self.shared.life().last_error = None,
             _ => {}
         }
+        self.greet();
+        self.tell_title();
         self.flush_data();
         self.show_notes();
         None
+    }
+
+    /// Tells newcomers the match, several of them together: a board may be large, and it goes the way of the picture.
+    fn greet(&mut self) {
+        let early = self.greeted_at.is_some_and(|at| at.elapsed() < GREET_PAUSE);
+        if self.newcomers.is_empty() || early {
+            return;
+        }
+        let newcomers = std::mem::take(&mut self.newcomers);
+        // So many addresses are longer than the message; everybody may know.
+        let to = if newcomers.len() > GREETED { &[][..] } else { &newcomers[..] };
+        self.greeted_at = Some(Instant::now());
+        self.push_data(|news| news.snapshot(to));
+    }
+
+    /// Tells the room the newest title, until it is told.
+    fn tell_title(&mut self) {
+        while let Some(told) = self.telling.try_join_next() {
+            if let Ok(Some(metadata)) = told
+                && self.title.is_none()
+            {
+                self.title = Some((Instant::now() + TITLE_PAUSE, metadata));
+            }
+        }
+        let now = Instant::now();
+        if !self.telling.is_empty() {
+            return;
+        }
+        let Some((_, metadata)) = self.title.take_if(|(at, _)| *at <= now) else { return };
+        let (rooms, room, name) = (self.memory.rooms.clone(), self.target.room.clone(), self.shared.name.clone());
+        self.telling.spawn(async move {
+            let told = rooms.set_metadata(&room, &metadata.room.to_json()).await;
+            let error = told.err()?;
+            tracing::warn!(destination = name, "the room's title was not changed, it is tried again: {error}");
+            Some(metadata)
+        });
     }
 
     /// Hands a command to the peer connection. A full channel means that its task hangs, which the watchdog finds.
@@ -304,7 +370,9 @@ impl<'a> Session<'a> {
                 loss * 100.0
             )
         });
-        let note = signalling.or_else(|| self.memory.holds.words()).or(loss).or_else(|| self.memory.news.trouble());
+        let slow = self.starved_at.is_some_and(|at| at.elapsed() < super::SLOW_FOR).then(|| super::SLOW.to_owned());
+        let note =
+            signalling.or_else(|| self.memory.holds.words()).or(loss).or(slow).or_else(|| self.memory.news.trouble());
         let mut life = self.shared.life();
         life.note = note;
         if self.live.is_some() {

@@ -91,7 +91,9 @@ impl Tracks {
     /// announced as muted. `unique`: no two stays may share it.
     pub fn announce(info: &StreamInfo, holds: &Holds, unique: &str) -> (Tracks, Vec<proto::AddTrackRequest>) {
         let kinds = [MediaKind::Video, MediaKind::Audio];
-        let kinds = kinds.into_iter().filter(|kind| holds.of(*kind) != Held::Unpublished);
+        // A microphone that never says anything would be tied to the picture by players and waited for by egress jobs.
+        let there = |kind: &MediaKind| *kind == MediaKind::Video || info.audio_kbps > 0;
+        let kinds = kinds.into_iter().filter(|kind| there(kind) && holds.of(*kind) != Held::Unpublished);
         let (tracks, requests) = kinds
             .map(|kind| {
                 let cid = format!("{}-{unique}", name(kind));
@@ -167,8 +169,10 @@ impl Tracks {
         }
     }
 
-    pub fn unpublished(&self, sid: &str, holds: &mut Holds) -> Change {
+    /// The server took a track away. Nothing of it is left: naming it in a resume would end the stay.
+    pub fn unpublished(&mut self, sid: &str, holds: &mut Holds) -> Change {
         let Some(kind) = self.kind_of(sid) else { return Change::Nothing };
+        self.0.retain(|t| t.kind != kind);
         *holds.of_mut(kind) = Held::Unpublished;
         Change::Stopped(kind)
     }
@@ -276,6 +280,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_without_sound_announces_none() {
+        let mute = StreamInfo { audio_kbps: 0, ..info() };
+        let (_, requests) = Tracks::announce(&mute, &Holds::default(), "1");
+        assert!(matches!(&requests[..], [picture] if picture.name == "picture"));
+    }
+
+    #[test]
     fn a_muted_track_stops_until_it_is_unmuted() {
         let mut holds = Holds::default();
         let tracks = published(&holds);
@@ -289,9 +300,11 @@ mod tests {
     #[test]
     fn what_the_server_held_stays_held_over_a_rejoin() {
         let mut holds = Holds::default();
-        let tracks = published(&holds);
+        let mut tracks = published(&holds);
         tracks.muted(&mute("TR_sound", true), &mut holds);
         tracks.unpublished("TR_picture", &mut holds);
+        let synced: Vec<_> = tracks.for_sync().into_iter().filter_map(|t| t.track).map(|t| t.sid).collect();
+        assert_eq!(synced, ["TR_sound"], "a resume names what the server still has");
         assert_eq!(tracks.muted(&mute("TR_picture", false), &mut holds), Change::Nothing, "gone is gone");
         let words = holds.words().unwrap();
         assert!(words.contains("muted by the server: sound") && words.contains("unpublished by the server: picture"));

@@ -22,8 +22,8 @@ pub(super) struct Negotiation {
     pending: Option<SdpPendingOffer>,
     /// Sections for the next offer.
     added: Vec<Section>,
-    /// A further offer was asked for while one was pending; true: with an ICE restart.
-    again: Option<bool>,
+    /// A further offer was asked for while one was pending.
+    again: bool,
     /// The server's description is known, so its candidates can be used.
     remote_known: bool,
     waiting_candidates: Vec<Candidate>,
@@ -60,10 +60,13 @@ impl Task {
         self.negotiation.added.push(Section { kind, cid, mid });
     }
 
-    /// Makes an offer, or remembers to when the answer to the pending one has come.
+    /// Makes an offer, or remembers to when the answer to the pending one has come. An ICE restart does not wait.
     pub fn negotiate(&mut self, ice_restart: bool) {
-        if self.negotiation.pending.is_some() {
-            self.negotiation.again = Some(self.negotiation.again.unwrap_or(false) | ice_restart);
+        if ice_restart {
+            // It follows a restart of signalling, with which the answer to an earlier offer was lost.
+            (self.negotiation.pending, self.negotiation.again) = (None, false);
+        } else if self.negotiation.pending.is_some() {
+            self.negotiation.again = true;
             return;
         }
         if ice_restart {
@@ -111,8 +114,8 @@ impl Task {
         let answer = SdpAnswer::from_sdp_string(sdp).map_err(|e| bad("answer", &e))?;
         self.rtc.sdp_api().accept_answer(pending, answer).map_err(|e| bad("answer", &e))?;
         self.remote_described(sdp);
-        if let Some(ice_restart) = self.negotiation.again.take() {
-            self.negotiate(ice_restart);
+        if std::mem::take(&mut self.negotiation.again) {
+            self.negotiate(false);
         }
         Ok(())
     }

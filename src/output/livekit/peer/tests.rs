@@ -283,6 +283,19 @@ async fn second_offer_waits_for_the_answer_to_the_first() {
 }
 
 #[tokio::test]
+async fn ice_restart_does_not_wait_for_an_answer_that_was_lost() {
+    let (mut peer, mut remote, video, _) = connected(settings()).await;
+    for _ in 0..2 {
+        send(&peer, PeerCommand::Negotiate { ice_restart: true }).await;
+        let offer = event(&mut peer, |e| matches!(e, PeerEvent::Offer(_))).await;
+        assert!(matches!(&offer, PeerEvent::Offer(sdp) if sdp.contains("ice-ufrag")), "{offer:?}");
+    }
+    let data = access_unit(true, 3_000);
+    send(&peer, PeerCommand::Video { mid: video, data: data.clone(), rtp: 0, captured: Instant::now() }).await;
+    assert_eq!(next(&mut remote.media).await.data[..], data[..], "media goes on meanwhile");
+}
+
+#[tokio::test]
 async fn session_that_goes_away_ends_the_task() {
     let Peer { commands, mut events } = Peer::open(settings()).await.unwrap();
     drop(commands);

@@ -2,22 +2,22 @@
 //!
 //! Each server of the join response gets a task of its own with its connection and the protocol's state. The protocol
 //! crate's own TCP mode is not used: it does not pad channel data to four bytes, which a stream demands. Here it thinks in
-//! datagrams, and [`read_frames`] and [`write_frames`] make them out of the stream.
+//! datagrams, and [`read_frames`] and [`write_frames`] make them out of the stream. `connect` finds the way to the server.
 
+mod connect;
+
+use crate::livekit::error::tls_trouble;
+use connect::{Connection, Wire, connect};
 use livekit_protocol as proto;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
-use tokio_rustls::{TlsConnector, client::TlsStream};
 use turn_client_proto::api::{Transmit, TurnClientApi, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet};
 use turn_client_proto::prelude::DelayedTransmitBuild as _;
 use turn_client_proto::stun::Instant as TurnInstant;
@@ -188,6 +188,15 @@ impl Target {
         (!host.is_empty()).then(|| Self { host: host.into(), port, transport })
     }
 
+    /// How long the better transports get to be first: of several relays ICE takes the one that was there first.
+    fn head_start(&self) -> Duration {
+        match self.transport {
+            Transport::Udp => Duration::ZERO,
+            Transport::Tcp => Duration::from_millis(100),
+            Transport::Tls => Duration::from_millis(200),
+        }
+    }
+
     fn path(&self) -> &'static str {
         match self.transport {
             Transport::Udp => "turn udp",
@@ -199,9 +208,13 @@ impl Target {
 
 /// One relay, from connecting to its end.
 async fn relay(id: u64, target: Target, credentials: TurnCredentials, v6: bool, report: mpsc::Sender<RelayEvent>) {
+    tokio::time::sleep(target.head_start()).await;
     let end = match tokio::time::timeout(CONNECT, connect(&target)).await {
         Err(_) => Err("it does not answer".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            Err(tls_trouble(&error, &target.host).unwrap_or(error))
+        }
         Ok(Ok(connection)) => {
             let (local, remote) = (connection.local, connection.remote);
             let client = TurnClientUdp::allocate(local, remote, config(&target, credentials, v6));
@@ -238,63 +251,6 @@ fn config(target: &Target, credentials: TurnCredentials, v6: bool) -> TurnConfig
         Transport::Tcp | Transport::Tls => config.set_request_retransmits(ALLOCATE, ALLOCATE, 1, ALLOCATE),
     }
     config
-}
-
-/// A connection as a source and a sink of messages. The pumps run only while they are polled.
-struct Connection {
-    local: SocketAddr,
-    remote: SocketAddr,
-    wire: Wire,
-}
-
-enum Wire {
-    Datagrams(UdpSocket),
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-async fn connect(target: &Target) -> io::Result<Connection> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-    for remote in tokio::net::lookup_host((target.host.as_str(), target.port)).await? {
-        match connect_to(remote, target).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_to(remote: SocketAddr, target: &Target) -> io::Result<Connection> {
-    if target.transport == Transport::Udp {
-        let any: SocketAddr = if remote.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-        let socket = UdpSocket::bind(any).await?;
-        socket.connect(remote).await?;
-        return Ok(Connection { local: socket.local_addr()?, remote, wire: Wire::Datagrams(socket) });
-    }
-    let stream = TcpStream::connect(remote).await?;
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let wire = match target.transport {
-        Transport::Tls => {
-            let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
-            let tls = tokio::task::spawn_blocking(tls_config).await.map_err(io::Error::other)??;
-            Wire::Tls(Box::new(TlsConnector::from(tls).connect(name, stream).await?))
-        }
-        Transport::Udp | Transport::Tcp => Wire::Plain(stream),
-    };
-    Ok(Connection { local, remote, wire })
-}
-
-/// The system's trusted certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured). Reads files.
-fn tls_config() -> io::Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// Runs the protocol over a connection until either ends.

@@ -2,12 +2,11 @@
 
 use super::{HEADROOM, LEAVE_GRACE, Live, OLDEST_START, Session};
 use crate::encode::{AudioCodec, StreamInfo, Track};
-use crate::livekit::rooms::Rooms;
 use crate::output::State;
 use crate::output::livekit::data::Outgoing;
 use crate::output::livekit::ends::End;
 use crate::output::livekit::link::Link;
-use crate::output::livekit::news::News;
+use crate::output::livekit::news::{Metadata, News};
 use crate::output::livekit::packets::{self, CaptureClock};
 use crate::output::livekit::peer::{PeerCommand, PeerEvent};
 use crate::output::livekit::tracks::Held;
@@ -58,7 +57,15 @@ impl Session<'_> {
                 self.outbound.opened(reliable);
                 self.flush_data();
             }
-            Some(PeerEvent::Stats(stats)) => self.stats = stats,
+            Some(PeerEvent::Stats(stats)) => {
+                if stats.path != self.stats.path {
+                    tracing::info!(destination = self.shared.name, path = stats.path, "media path");
+                }
+                if stats.dropped > self.stats.dropped {
+                    self.starved_at = Some(Instant::now());
+                }
+                self.stats = stats;
+            }
             // Nobody sends us anything that is acted upon.
             Some(PeerEvent::KeyframeRequest(_) | PeerEvent::Data { .. }) => {}
         }
@@ -97,9 +104,11 @@ impl Session<'_> {
             return;
         };
         self.link = Link::Up;
-        self.resume_attempts = 0;
         // livekit-signaling holds back all but negotiation until it hears this.
         self.outbox.reconnected();
+        // What was on its way when signalling broke is lost.
+        let metadata = self.memory.news.metadata();
+        self.push_metadata(metadata);
         self.outbound.resend_after(seen, Instant::now());
         if std::mem::take(&mut self.path_dead) {
             self.need_idr();
@@ -177,20 +186,20 @@ impl Session<'_> {
     pub(super) fn relay(&mut self) {
         self.push_data(News::changes);
         if let Some(metadata) = self.memory.news.new_metadata() {
-            let update = proto::UpdateParticipantMetadata {
-                metadata: metadata.participant,
-                name: self.target.name.clone(),
-                ..Default::default()
-            };
-            self.outbox.push(Request::UpdateMetadata(update));
-            let (rooms, room) = (Rooms::new(&self.target.server), self.target.room.clone());
-            let name = self.shared.name.clone();
-            self.calls.spawn(async move {
-                if let Err(e) = rooms.set_metadata(&room, &metadata.room.to_json()).await {
-                    tracing::warn!(destination = name, "the room's title was not changed: {e}");
-                }
-            });
+            self.push_metadata(metadata);
         }
+    }
+
+    /// Tells the participant's metadata by signalling and the room's by the API.
+    fn push_metadata(&mut self, metadata: Metadata) {
+        let update = proto::UpdateParticipantMetadata {
+            metadata: metadata.participant.clone(),
+            name: self.target.name.clone(),
+            ..Default::default()
+        };
+        self.outbox.push(Request::UpdateMetadata(update));
+        self.title = Some((Instant::now(), metadata));
+        self.tell_title();
     }
 
     pub(super) fn push_data(&mut self, messages: impl FnOnce(&mut News) -> Vec<Outgoing>) {
@@ -202,7 +211,6 @@ impl Session<'_> {
     }
 
     pub(super) fn flush_data(&mut self) {
-        while self.calls.try_join_next().is_some() {}
         let before = self.outbound.dropped();
         while self.publisher.commands.capacity() > HEADROOM {
             let Some((reliable, bytes)) = self.outbound.pop(Instant::now()) else { break };

@@ -1,8 +1,9 @@
 //! What the server says by signalling, and the way back when that is lost.
 
-use super::{ICE_DEADLINE, Session};
+use super::{GREETED, ICE_DEADLINE, RESUME_SETTLED, Session};
 use crate::output::livekit::ends::{self, End};
-use crate::output::livekit::link::{Link, Step, resume_pause};
+use crate::output::livekit::join;
+use crate::output::livekit::link::{Link, NotRestarted, Step, resume_pause};
 use crate::output::livekit::peer::{Peer, PeerCommand, PeerSettings};
 use crate::output::livekit::tracks::{Change, Tracks};
 use crate::output::livekit::wire::{candidate_of, description};
@@ -36,8 +37,11 @@ impl Session<'_> {
             Response::Update(update) => {
                 let joined = self.memory.audience.update(&self.me.identity, &update.participants);
                 self.tell_viewers();
-                if !joined.is_empty() {
-                    self.push_data(|news| news.snapshot(&joined));
+                self.newcomers.extend(joined);
+                // Nobody needs names beyond those that are called by name.
+                self.newcomers.truncate(GREETED + 1);
+                if self.live.is_some() {
+                    self.greet();
                 }
             }
             Response::Mute(request) => {
@@ -116,6 +120,8 @@ impl Session<'_> {
         if self.gone.is_some() || !matches!(self.link, Link::Up | Link::Ice { .. }) {
             return None;
         }
+        let settled = self.resumed_at.is_none_or(|at| at.elapsed() >= RESUME_SETTLED);
+        self.resume_attempts = if settled { 0 } else { self.resume_attempts + 1 };
         self.outbox.clear();
         self.link = Link::close(&self.signal, reason);
         self.show_notes();
@@ -134,9 +140,13 @@ impl Session<'_> {
                         return Some(end);
                     }
                 }
-                self.link = Link::restart(&self.signal, reason);
+                match self.resume_attempts {
+                    0 => self.restart(reason),
+                    n => self.link = Link::Pausing(Instant::now() + resume_pause(n - 1), reason),
+                }
             }
             Step::Restarted(reason, Ok(response)) => {
+                self.resumed_at = Some(Instant::now());
                 self.command(PeerCommand::IceServers(response.ice_servers.clone()));
                 if let Some(peer) = &self.subscriber {
                     let _ = peer.commands.try_send(PeerCommand::IceServers(response.ice_servers.clone()));
@@ -148,7 +158,8 @@ impl Session<'_> {
                 self.link = Link::Ice { deadline, seen: response.last_message_seq };
                 tracing::debug!(destination = self.shared.name, ?reason, "signalling resumed");
             }
-            Step::Restarted(reason, Err(error)) => {
+            Step::Restarted(_, Err(NotRestarted::Replaced)) => return Some(ends::taken_over(&self.target.identity)),
+            Step::Restarted(reason, Err(NotRestarted::Failed(error))) => {
                 let end = ends::from_signal(&error, self.target.server.host(), &self.target.identity);
                 if ends::ends_resume(&error) || self.path_dead {
                     return Some(end);
@@ -158,12 +169,21 @@ impl Session<'_> {
                 self.link = Link::Pausing(Instant::now() + pause, reason);
                 self.show_notes();
             }
-            Step::Again(reason) => self.link = Link::restart(&self.signal, reason),
+            // Whoever closed the media connection is about to say why.
+            Step::Again(_) if self.gone.is_some() => self.link = Link::Up,
+            Step::Again(reason) => self.restart(reason),
             Step::IceTooLate => {
                 return Some(End::Lost("the media path did not come back; joining anew".to_owned()));
             }
         }
         None
+    }
+
+    fn restart(&mut self, reason: proto::ReconnectReason) {
+        let (target, memory) = (self.target.clone(), &self.memory);
+        let (rooms, ourselves) = (memory.rooms.clone(), memory.ourselves.clone());
+        let replaced = async move { join::is_replaced(&rooms, &target, &ourselves).await };
+        self.link = Link::restart(&self.signal, reason, replaced);
     }
 
     pub(super) fn sync_state(&self) -> proto::SyncState {
