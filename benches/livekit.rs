@@ -10,6 +10,9 @@
 //! the time ends when LiveKit's Python SDK hands the decoded picture out. AGENTCAST_ADAPTER chooses the graphics adapter.
 
 #[allow(dead_code)]
+#[path = "../tests/support/certificates.rs"]
+mod certificates;
+#[allow(dead_code)]
 #[path = "../tests/support/dir.rs"]
 mod dir;
 #[allow(dead_code)]

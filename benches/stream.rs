@@ -9,6 +9,10 @@
 //! Core-seconds are user and kernel time of all processes of a contestant (the RTMP server's is not counted) over the media
 //! time that arrived at the server. AGENTCAST_ADAPTER chooses the graphics adapter.
 
+#[allow(dead_code)]
+#[path = "../tests/support/certificates.rs"]
+mod certificates;
+#[allow(dead_code)]
 #[path = "../tests/support/dir.rs"]
 mod dir;
 #[allow(dead_code)]
