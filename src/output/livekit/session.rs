@@ -266,7 +266,10 @@ impl<'a> Session<'a> {
             Happened::Signal(None) => return Some(End::Lost("signalling ended".to_owned())),
             Happened::Signal(Some(SignalEvent::Message(message))) => return self.on_signal(*message).await,
             Happened::Signal(Some(SignalEvent::Close(why))) => {
-                tracing::info!(destination = self.shared.name, "signalling lost: {why}");
+                // Closing what is left of it, for a resume that is under way, says so too.
+                if self.link.carries() {
+                    tracing::info!(destination = self.shared.name, "signalling lost: {why}");
+                }
                 return self.resume(proto::ReconnectReason::RrSignalDisconnected);
             }
             Happened::Peer { publisher, event } => return self.on_peer(publisher, event),
