@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | what flows between the session and a peer connection |
 //! | `task` | the task: str0m in the middle, sockets on one side, the session on the other |
+//! | `owned` | who ends the task |
 //! | `negotiate` | offers, answers, candidates |
 //! | `udp` | local addresses and their UDP sockets |
 //! | `tcp` | ICE over TCP: dialling and framing |
@@ -14,6 +15,7 @@
 mod fake_turn;
 mod negotiate;
 mod pace;
+mod owned;
 mod task;
 mod tcp;
 #[cfg(test)]
@@ -137,7 +139,8 @@ pub(super) struct PeerStats {
     pub dropped: u64,
 }
 
-/// The session's end of a peer connection.
+/// The session's end of a peer connection. Dropped, the task says goodbye by itself and is aborted when that takes longer
+/// than a second; [`Self::closed`] waits for it.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub commands: mpsc::Sender<PeerCommand>,
@@ -147,6 +150,7 @@ pub(super) struct Peer {
 /// Commands that may wait. Media over a full channel is the session's to drop.
 const COMMANDS: usize = 256;
 /// Events that may wait for the session.
+    task: owned::Owned,
 const EVENTS: usize = 256;
 
 impl Peer {
@@ -159,7 +163,18 @@ impl Peer {
         let (command_tx, command_rx) = mpsc::channel(COMMANDS);
         let (event_tx, event_rx) = mpsc::channel(EVENTS);
         let task = task::Task::new(settings, event_tx)?;
-        tokio::spawn(task.run(command_rx));
-        Ok(Peer { commands: command_tx, events: event_rx })
+        let task = owned::Owned::new(name, tokio::spawn(task.run(command_rx)));
+        Ok(Peer { commands: command_tx, events: event_rx, task })
+    }
+
+    /// Lets what was handed over go out, says goodbye and waits for the task's end, for at most `limit`; then it is aborted.
+    #[allow(dead_code)]
+    pub async fn closed(self, limit: Duration) {
+        let Peer { commands, events, task } = self;
+        // A full channel is as good: the task ends when it has read what is in it.
+        let _ = commands.try_send(PeerCommand::Close);
+        drop((commands, events));
+        task.join(limit).await;
     }
 }
+        let name = settings.name.clone();

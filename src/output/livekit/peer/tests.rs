@@ -239,7 +239,6 @@ async fn server_that_falls_silent_is_noticed_by_the_watchdog_once_and_again_afte
         assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
         remote.dead.store(false, Ordering::Relaxed);
     }
-    sender.abort();
 }
 
 #[tokio::test]
@@ -297,7 +296,7 @@ async fn ice_restart_does_not_wait_for_an_answer_that_was_lost() {
 
 #[tokio::test]
 async fn session_that_goes_away_ends_the_task() {
-    let Peer { commands, mut events } = Peer::open(settings()).await.unwrap();
+    let Peer { commands, mut events, task } = Peer::open(settings()).await.unwrap();
     drop(commands);
     let last = tokio::time::timeout(PATIENCE, async {
         let mut last = None;
@@ -341,6 +340,7 @@ async fn turn_only_peer_says_why_there_is_no_relay() {
     let closed = event(&mut peer, |e| matches!(e, PeerEvent::Closed { .. })).await;
     let PeerEvent::Closed { error: Some(error) } = closed else { panic!("{closed:?}") };
     assert!(error.contains("refuses the credentials") && !error.contains("wrong-secret"), "{error}");
+    task.join(PATIENCE).await;
 
     let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut peer = Peer::open(through(closed_port, "x")).await.unwrap();
