@@ -340,6 +340,7 @@ async fn session_that_goes_away_ends_the_task() {
         last
     });
     assert!(matches!(last.await.unwrap(), Some(PeerEvent::Closed { error: None })));
+    task.join(PATIENCE).await;
 }
 
 fn through(turn: std::net::SocketAddr, password: &str) -> PeerSettings {
@@ -359,9 +360,39 @@ async fn media_goes_through_a_turn_server_and_the_address_is_given_back() {
         assert_eq!(next(&mut remote.media).await.data[..], data[..]);
     }
     event(&mut peer, |e| matches!(e, PeerEvent::Stats(s) if s.path == "turn tcp")).await;
-    send(&peer, PeerCommand::Close).await;
-    event(&mut peer, |e| matches!(e, PeerEvent::Closed { error: None })).await;
+    peer.closed(PATIENCE).await;
     assert!(end.recv().await.unwrap(), "the allocation was left to expire");
+}
+
+#[tokio::test]
+async fn peer_that_is_dropped_gives_its_turn_address_back_too() {
+    let (turn, mut end) = fake_turn::start().await;
+    let (peer, _remote, ..) = connected(through(turn, fake_turn::PASSWORD)).await;
+    drop(peer);
+    assert!(tokio::time::timeout(PATIENCE, end.recv()).await.unwrap().unwrap(), "the allocation was left to expire");
+}
+
+#[tokio::test]
+async fn ice_restart_keeps_a_relay_unless_the_path_died_then_a_fresh_one_takes_its_place() {
+    let (turn, mut end) = fake_turn::start().await;
+    let through = PeerSettings { watchdog: Duration::from_secs(2), ..through(turn, fake_turn::PASSWORD) };
+    let (mut peer, remote, video, _) = connected(through.clone()).await;
+    let relayed = |e: &PeerEvent| matches!(e, PeerEvent::LocalCandidate(c) if c.contains("typ relay"));
+    // A resume brings new credentials, whatever it was that broke.
+    send(&peer, PeerCommand::IceServers(through.ice_servers.clone())).await;
+    keep_sending(&peer, video);
+    event(&mut peer, |e| {
+        assert!(!relayed(e), "a relay that works is replaced");
+        matches!(e, PeerEvent::Stats(s) if s.loss.is_some())
+    })
+    .await;
+    remote.silent.store(true, Ordering::Relaxed);
+    event(&mut peer, |e| matches!(e, PeerEvent::PathDead)).await;
+    assert!(end.try_recv().is_err(), "given up before there is another one");
+    send(&peer, PeerCommand::IceServers(through.ice_servers)).await;
+    send(&peer, PeerCommand::Negotiate { ice_restart: true }).await;
+    event(&mut peer, relayed).await;
+    assert!(tokio::time::timeout(PATIENCE, end.recv()).await.unwrap().unwrap(), "the old relay was left to expire");
 }
 
 #[tokio::test]
@@ -374,7 +405,6 @@ async fn turn_only_peer_says_why_there_is_no_relay() {
     let closed = event(&mut peer, |e| matches!(e, PeerEvent::Closed { .. })).await;
     let PeerEvent::Closed { error: Some(error) } = closed else { panic!("{closed:?}") };
     assert!(error.contains("refuses the credentials") && !error.contains("wrong-secret"), "{error}");
-    task.join(PATIENCE).await;
 
     let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut peer = Peer::open(through(closed_port, "x")).await.unwrap();
