@@ -4,15 +4,18 @@
 //! |---|---|
 //! | `mod` | what flows between the session and a peer connection |
 //! | `task` | the task: str0m in the middle, sockets on one side, the session on the other |
+//! | `owned` | who ends the task |
 //! | `negotiate` | offers, answers, candidates |
 //! | `udp` | local addresses and their UDP sockets |
 //! | `tcp` | ICE over TCP: dialling and framing |
 //! | `turn` | relays: TURN over UDP, TCP and TLS |
-//! | `pace` | spreads large pictures over time |
+//! | `pace` | spreads large pictures over time, holds video back from a path that is too slow |
+//! | `watchdog` | tells a dead path by what does not come back |
 
 #[cfg(test)]
 mod fake_turn;
 mod negotiate;
+mod owned;
 mod pace;
 mod task;
 mod tcp;
@@ -20,6 +23,7 @@ mod tcp;
 mod tests;
 mod turn;
 mod udp;
+mod watchdog;
 
 use super::IcePolicy;
 use bytes::Bytes;
@@ -45,7 +49,8 @@ pub(super) struct PeerSettings {
     pub ice_servers: Vec<proto::IceServer>,
     /// Addresses of the signalling server, to find the interfaces that lead there.
     pub server: Vec<SocketAddr>,
-    /// Without inbound RTCP for this long: [`PeerEvent::PathDead`], once, armed again by the next RTCP.
+    /// Media sent for this long without inbound RTCP: [`PeerEvent::PathDead`], once, armed again by the next RTCP and by
+    /// [`PeerEvent::IceUp`].
     pub watchdog: Duration,
 }
 
@@ -104,7 +109,7 @@ pub(super) enum PeerEvent {
     IceUp,
     /// ICE or the watchdog found that nothing comes back.
     PathDead,
-    /// PLI or FIR.
+    /// PLI or FIR; or video was dropped on a path that has room again.
     KeyframeRequest(Mid),
     DataOpen {
         reliable: bool,
@@ -135,13 +140,17 @@ pub(super) struct PeerStats {
     pub sent: u64,
     /// Media packets dropped because a socket would not take them.
     pub dropped: u64,
+    /// Data messages dropped because too many waited, or because a lossy one found no room.
+    pub data_dropped: u64,
 }
 
-/// The session's end of a peer connection.
+/// The session's end of a peer connection. Dropped, the task says goodbye by itself and is aborted when that takes longer
+/// than a second; [`Self::closed`] waits for it.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub commands: mpsc::Sender<PeerCommand>,
     pub events: mpsc::Receiver<PeerEvent>,
+    task: owned::Owned,
 }
 
 /// Commands that may wait. Media over a full channel is the session's to drop.
@@ -158,8 +167,19 @@ impl Peer {
     pub async fn open(settings: PeerSettings) -> Result<Peer, String> {
         let (command_tx, command_rx) = mpsc::channel(COMMANDS);
         let (event_tx, event_rx) = mpsc::channel(EVENTS);
+        let name = settings.name.clone();
         let task = task::Task::new(settings, event_tx)?;
-        tokio::spawn(task.run(command_rx));
-        Ok(Peer { commands: command_tx, events: event_rx })
+        let task = owned::Owned::new(name, tokio::spawn(task.run(command_rx)));
+        Ok(Peer { commands: command_tx, events: event_rx, task })
+    }
+
+    /// Lets what was handed over go out, says goodbye and waits for the task's end, for at most `limit`; then it is aborted.
+    #[allow(dead_code)]
+    pub async fn closed(self, limit: Duration) {
+        let Peer { commands, events, task } = self;
+        // A full channel is as good: the task ends when it has read what is in it.
+        let _ = commands.try_send(PeerCommand::Close);
+        drop((commands, events));
+        task.join(limit).await;
     }
 }

@@ -171,8 +171,12 @@ impl Task {
         }
     }
 
-    /// Opens UDP sockets on the local addresses that have none, and relays on the TURN servers that have none.
+    /// Opens UDP sockets on the local addresses that have none, and relays on the TURN servers that have none. After a dead
+    /// path every TURN server gets a fresh one.
     pub fn gather(&mut self) {
+        if std::mem::take(&mut self.path_dead) {
+            self.relays.distrust();
+        }
         if matches!(self.settings.ice, IcePolicy::All | IcePolicy::Relay) {
             let v6 = !self.settings.server.is_empty() && self.settings.server.iter().all(SocketAddr::is_ipv6);
             self.relays.start(&self.settings.ice_servers, v6);

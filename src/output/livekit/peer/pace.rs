@@ -1,7 +1,8 @@
 //! Spreads large pictures over time: an IDR of 100 packets in one go overruns socket buffers and home routers.
 //!
 //! str0m paces only with bandwidth estimation on; at a fixed bit rate that costs latency and CPU, so it is off and the
-//! video packets that str0m hands out wait here. Sans IO: time is an argument.
+//! video packets that str0m hands out wait here. And [`Gate`] holds video back from a TCP connection that is too slow for
+//! it, before str0m gets it: half a picture is of no use. Sans IO: time is an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,6 +15,40 @@ const SPREAD: Duration = Duration::from_millis(40);
 const FLOOR: f64 = 1_000_000.0;
 /// Packets go out in steps of at least this: the resolution of the timer.
 const STEP: Duration = Duration::from_millis(1);
+/// Packets waiting on a path that is too slow for the video.
+const CONGESTED: usize = 400;
+/// Packets waiting on a path that has room for an IDR again.
+const DRAINED: usize = CONGESTED / 4;
+
+/// Whether video is held back from a path: from the moment that it is congested until it has drained and an IDR comes.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    closed: bool,
+    /// An IDR was asked for since the path drained.
+    asked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Send,
+    Drop,
+    /// Nobody else knows that an IDR is wanted: what is dropped here never left, so no player misses it.
+    DropAndAsk,
+}
+
+impl Gate {
+    /// What becomes of a picture while `backlog` packets wait on the path.
+    pub fn admit(&mut self, backlog: usize, idr: impl FnOnce() -> bool) -> Verdict {
+        let drained = backlog <= DRAINED;
+        self.closed |= backlog > CONGESTED;
+        if !self.closed || (drained && idr()) {
+            *self = Self::default();
+            return Verdict::Send;
+        }
+        let asked = std::mem::replace(&mut self.asked, drained);
+        if drained && !asked { Verdict::DropAndAsk } else { Verdict::Drop }
+    }
+}
 
 /// A queue of packets with a leaky bucket. `T` is a packet, its size is given beside it.
 #[derive(Debug)]
@@ -82,6 +117,23 @@ mod tests {
     use super::*;
 
     const PACKET: usize = 1200;
+
+    #[test]
+    fn video_on_a_congested_path_is_dropped_until_it_has_drained_and_an_idr_is_asked_for_once() {
+        let mut gate = Gate::default();
+        let mut admit = |backlog, idr| gate.admit(backlog, || idr);
+        assert_eq!(admit(CONGESTED, false), Verdict::Send);
+        assert_eq!(admit(CONGESTED + 1, true), Verdict::Drop);
+        assert_eq!(admit(DRAINED + 1, true), Verdict::Drop, "an IDR would congest it again");
+        assert_eq!(admit(DRAINED, false), Verdict::DropAndAsk);
+        assert_eq!(admit(0, false), Verdict::Drop, "asked already");
+        assert_eq!(admit(DRAINED + 1, true), Verdict::Drop);
+        assert_eq!(admit(DRAINED, false), Verdict::DropAndAsk, "the IDR that was asked for came too early");
+        assert_eq!(admit(DRAINED, true), Verdict::Send);
+        assert_eq!(admit(CONGESTED, false), Verdict::Send);
+        assert_eq!(admit(CONGESTED + 1, false), Verdict::Drop);
+        assert_eq!(admit(0, true), Verdict::Send, "an IDR that comes by itself does");
+    }
 
     /// Runs until empty; returns how long each packet waited.
     fn run(pacer: &mut Pacer<u32>, start: Instant) -> Vec<Duration> {

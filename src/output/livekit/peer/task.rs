@@ -1,10 +1,11 @@
 //! The task: str0m in the middle, sockets on one side, the session on the other.
 
 use super::negotiate::{self, Negotiation};
-use super::pace::Pacer;
+use super::pace::{Gate, Pacer, Verdict};
 use super::tcp::{LinkEvent, Links};
 use super::turn::{RelayEvent, Relays};
 use super::udp::{Arrival, UdpSockets};
+use super::watchdog::Watchdog;
 use super::{IcePolicy, LOSSY, PeerCommand, PeerEvent, PeerSettings, PeerStats, RELIABLE};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,8 +28,6 @@ const WAITING_MESSAGES: usize = 256;
 const WAITING_BYTES: usize = 1 << 20;
 /// Events that wait for a session that does not read, before those that only inform are dropped.
 const WAITING_EVENTS: usize = 256;
-/// Video is held back from a path that has this much waiting, until little waits and an IDR comes.
-const CONGESTED: usize = 400;
 /// Media kept for resends.
 const RESEND_PACKETS: usize = 2000;
 const RESEND_AGE: Duration = Duration::from_secs(3);
@@ -52,10 +51,10 @@ pub(super) struct Task {
     waiting_bytes: usize,
     /// Video sections whose resend cache is set.
     tuned: Vec<Mid>,
-    /// Video waits for an IDR since the path was congested.
-    gate_closed: bool,
-    /// Last RTCP of the server: proof that the path works both ways (STUN answers prove less: ICE may check another one).
-    last_rtcp: Option<Instant>,
+    gate: Gate,
+    watchdog: Watchdog,
+    /// The path died, and nothing has come back since: a relay may be what is dead.
+    pub path_dead: bool,
     connected: bool,
     ice_up: bool,
     stats: PeerStats,
@@ -92,6 +91,7 @@ impl Task {
         let rtc =
             config.set_send_buffer_video(RESEND_PACKETS).set_stats_interval(Some(STATS)).enable_bwe(None).build(now);
         let mut task = Self {
+            watchdog: Watchdog::new(settings.watchdog),
             settings,
             rtc,
             udp: UdpSockets::default(),
@@ -105,8 +105,8 @@ impl Task {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             tuned: Vec::new(),
-            gate_closed: false,
-            last_rtcp: None,
+            gate: Gate::default(),
+            path_dead: false,
             connected: false,
             ice_up: false,
             stats: PeerStats::default(),
@@ -257,7 +257,7 @@ impl Task {
     ) -> Result<Instant, End> {
         let now = Instant::now();
         if is_rtcp(data) {
-            self.last_rtcp = Some(now);
+            self.path_works();
         }
         match Receive::new(proto, source, local, data) {
             Ok(receive) => self.step(Input::Receive(now, receive)),
@@ -296,8 +296,12 @@ impl Task {
                 self.settings.ice_servers = servers;
                 self.gather();
             }
-            PeerCommand::Video { mid, data, rtp, captured } => self.video(mid, &data, rtp, captured)?,
+            PeerCommand::Video { mid, data, rtp, captured } => {
+                self.watchdog.written(Instant::now());
+                self.video(mid, &data, rtp, captured)?;
+            }
             PeerCommand::Audio { mid, data, rtp, captured } => {
+                self.watchdog.written(Instant::now());
                 let time = MediaTime::new(rtp, Frequency::FORTY_EIGHT_KHZ);
                 self.write(mid, Codec::Opus, time, &data, captured)?;
             }
@@ -309,15 +313,13 @@ impl Task {
 
     fn video(&mut self, mid: Mid, data: &[u8], rtp: u64, captured: Instant) -> Result<(), String> {
         let backlog = self.links.backlog().max(self.relays.backlog());
-        if backlog > CONGESTED {
-            self.gate_closed = true;
-        }
-        if self.gate_closed {
-            if backlog > CONGESTED / 4 || !nal_units(data).any(|nal| nal[0] & 0x1f == 5) {
-                self.stats.dropped += 1;
-                return Ok(());
+        let verdict = self.gate.admit(backlog, || nal_units(data).any(|nal| nal[0] & 0x1f == 5));
+        if verdict != Verdict::Send {
+            self.stats.dropped += 1;
+            if verdict == Verdict::DropAndAsk {
+                self.tell(PeerEvent::KeyframeRequest(mid));
             }
-            self.gate_closed = false;
+            return Ok(());
         }
         if !self.tuned.contains(&mid)
             && let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None)
@@ -348,7 +350,7 @@ impl Task {
 
     fn data(&mut self, reliable: bool, bytes: Vec<u8>) {
         if !reliable {
-            self.write_data(false, &bytes);
+            self.stats.data_dropped += u64::from(!self.write_data(false, &bytes));
             return;
         }
         if self.waiting.is_empty() && self.write_data(true, &bytes) {
@@ -356,6 +358,7 @@ impl Task {
         }
         if self.waiting.len() >= WAITING_MESSAGES || self.waiting_bytes + bytes.len() > WAITING_BYTES {
             tracing::debug!(peer = %self.settings.name, "too many data messages wait: one is dropped");
+            self.stats.data_dropped += 1;
             return;
         }
         self.waiting_bytes += bytes.len();
@@ -382,6 +385,7 @@ impl Task {
             Event::Connected => {
                 self.connected = true;
                 self.ice_up = true;
+                self.path_works();
                 self.tell(PeerEvent::Connected);
             }
             Event::IceConnectionStateChange(state) => self.ice_state(state),
@@ -421,23 +425,34 @@ impl Task {
             IceConnectionState::Connected | IceConnectionState::Completed => {
                 if self.connected && !self.ice_up {
                     self.ice_up = true;
+                    self.path_works();
                     self.tell(PeerEvent::IceUp);
                 }
             }
             IceConnectionState::Disconnected => {
                 self.ice_up = false;
-                self.tell(PeerEvent::PathDead);
+                self.path_died();
             }
             IceConnectionState::New | IceConnectionState::Checking => self.ice_up = false,
         }
     }
 
+    fn path_works(&mut self) {
+        self.watchdog.arm();
+        self.path_dead = false;
+    }
+
+    fn path_died(&mut self) {
+        self.watchdog.disarm();
+        self.path_dead = true;
+        self.tell(PeerEvent::PathDead);
+    }
+
     /// The watchdog and the once-a-second figures.
     fn watch(&mut self, now: Instant) {
-        if self.last_rtcp.is_some_and(|at| now.saturating_duration_since(at) > self.settings.watchdog) {
-            self.last_rtcp = None;
+        if self.watchdog.alarm() {
             tracing::debug!(peer = %self.settings.name, "no RTCP: the path is taken to be dead");
-            self.tell(PeerEvent::PathDead);
+            self.path_died();
         }
         self.write_waiting();
         if self.connected && now >= self.next_stats {

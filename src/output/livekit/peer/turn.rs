@@ -67,9 +67,18 @@ pub(super) struct Relays {
     events: mpsc::Receiver<RelayEvent>,
     report: mpsc::Sender<RelayEvent>,
     tasks: JoinSet<()>,
-    started: Vec<(u64, Target)>,
+    started: Vec<Started>,
     open: Vec<Relay>,
     next_id: u64,
+}
+
+/// A relay that is up or coming.
+#[derive(Debug)]
+struct Started {
+    id: u64,
+    target: Target,
+    /// The media path died on its watch: given up when a fresh one on the same server is up.
+    old: bool,
 }
 
 #[derive(Debug)]
@@ -91,16 +100,29 @@ impl Relays {
         while self.tasks.try_join_next().is_some() {}
         for server in servers {
             for target in server.urls.iter().filter_map(|url| Target::parse(url)) {
-                let known = self.started.iter().any(|(_, started)| *started == target);
-                if known || self.started.len() >= MAX_RELAYS {
+                let mut fresh = self.started.iter().filter(|started| !started.old);
+                if fresh.clone().count() >= MAX_RELAYS || fresh.any(|started| started.target == target) {
                     continue;
                 }
                 self.next_id += 1;
-                self.started.push((self.next_id, target.clone()));
+                self.started.push(Started { id: self.next_id, target: target.clone(), old: false });
                 let credentials = TurnCredentials::new(&server.username, &server.credential);
                 self.tasks.spawn(relay(self.next_id, target, credentials, v6, self.report.clone()));
             }
         }
+    }
+
+    /// The media path is dead. A relay may be the reason and not know (a NAT that forgot it): [`Self::start`] starts fresh
+    /// ones, and each that comes up takes the place of the one before. A relay whose successor never came ends now.
+    pub fn distrust(&mut self) {
+        self.end(|started| started.old);
+        self.started.iter_mut().for_each(|started| started.old = true);
+    }
+
+    /// Gives relays back: a task ends when its queue's other end is dropped.
+    fn end(&mut self, ends: impl Fn(&Started) -> bool) {
+        self.started.retain(|started| !ends(started));
+        self.open.retain(|relay| self.started.iter().any(|started| started.id == relay.id));
     }
 
     /// Whether none is up or coming.
@@ -110,18 +132,21 @@ impl Relays {
 
     /// What the relays have to say. Cancel safe.
     pub async fn next(&mut self) -> RelayEvent {
-        let Some(event) = self.events.recv().await else { std::future::pending().await };
-        match &event {
-            RelayEvent::Up { id, path, relayed, queue, .. } => {
-                self.open.push(Relay { id: *id, path, relayed: *relayed, queue: queue.clone() });
+        loop {
+            let Some(event) = self.events.recv().await else { std::future::pending().await };
+            match &event {
+                RelayEvent::Up { id, path, relayed, queue, .. } => {
+                    // One that was ended while it was coming is given back by dropping its queue.
+                    let Some(up) = self.started.iter().find(|started| started.id == *id) else { continue };
+                    let target = up.target.clone();
+                    self.open.push(Relay { id: *id, path, relayed: *relayed, queue: queue.clone() });
+                    self.end(|started| started.id < *id && started.target == target);
+                }
+                RelayEvent::Down { id, .. } => self.end(|started| started.id == *id),
+                RelayEvent::Packet { .. } => {}
             }
-            RelayEvent::Down { id, .. } => {
-                self.open.retain(|relay| relay.id != *id);
-                self.started.retain(|(started, _)| started != id);
-            }
-            RelayEvent::Packet { .. } => {}
+            return event;
         }
-        event
     }
 
     /// How an address of ours is reached, if it is relayed: `turn udp`, `turn tcp` or `turn tls`.
