@@ -110,7 +110,7 @@ fn certificate_that_is_not_trusted_is_told_in_plain_words_and_nothing_is_publish
         program.wait_for("next attempt in 1");
         program.stop(libc::SIGTERM);
         assert_kept(&livekit, &program.said());
-        assert!(!program.said().contains(" live"), "{}", program.said());
+        assert!(!program.said().contains(" live "), "{}", program.said());
     }
     assert!(!livekit.log().contains(JOINED), "somebody got in");
 }

@@ -93,7 +93,7 @@ impl Server {
                 ApiError::Timeout { host, after: timeout }
             }
             ServiceError::Twirp(Answer::Request(error)) if error.is_decode() => self.look_again().await,
-            ServiceError::Twirp(Answer::Request(error)) => unreachable(host, deepest(&error)),
+            ServiceError::Twirp(Answer::Request(error)) => unreachable(host, &deepest(&error)),
             ServiceError::Twirp(Answer::Prost(_)) => ApiError::NotLiveKit { host, status: 200 },
             ServiceError::Twirp(Answer::Url(_)) => {
                 ApiError::Unreachable { host, why: "the address cannot be read".into() }
@@ -157,7 +157,7 @@ impl Server {
         let address = format!("{}/twirp/livekit.RoomService/{method}", self.http_url());
         match tokio::time::timeout(timeout, client.post(address, headers, body)).await {
             Err(_) => Err(ApiError::Timeout { host, after: timeout }),
-            Ok(Err(error)) => Err(unreachable(host, text(&error.to_string()))),
+            Ok(Err(error)) => Err(unreachable(host, &error.to_string())),
             Ok(Ok(answer)) => Ok(answer),
         }
     }
@@ -197,10 +197,11 @@ fn classify(code: &str, message: &str) -> ApiError {
     }
 }
 
-fn unreachable(host: String, why: String) -> ApiError {
-    match tls_trouble(&why, &host) {
+/// `words`: what went wrong, or a chain of causes with colons between, the last of which says it.
+fn unreachable(host: String, words: &str) -> ApiError {
+    match tls_trouble(words, &host) {
         Some(words) => ApiError::Tls(words),
-        None => ApiError::Unreachable { host, why },
+        None => ApiError::Unreachable { host, why: text(words.rsplit(": ").next().unwrap_or(words)) },
     }
 }
 
@@ -242,7 +243,7 @@ fn deepest(error: &dyn std::error::Error) -> String {
     while let Some(source) = last.source() {
         last = source;
     }
-    text(&last.to_string())
+    last.to_string()
 }
 
 #[cfg(test)]
@@ -284,10 +285,20 @@ mod tests {
             ("invalid peer certificate: certificate expired: verification time 2 (UNIX)", "clock"),
             ("received corrupt message of type InvalidContentType", "does not speak TLS"),
         ] {
-            let words = unreachable("h:443".into(), why.into()).to_string();
+            let words = unreachable("h:443".into(), why).to_string();
             assert!(words.contains(part) && words.contains("h:443"), "{why}: {words}");
         }
-        assert_eq!(tls_trouble("Connection refused (os error 111)", "h"), None);
+    }
+
+    #[test]
+    fn of_a_chain_of_causes_the_last_one_is_told() {
+        let chain = "transport connection error: error sending request for url (http://h/x): client error (Connect): tcp \
+                     connect error: Connection refused (os error 111)";
+        let why = "Connection refused (os error 111)".to_owned();
+        assert_eq!(unreachable("h".into(), chain), ApiError::Unreachable { host: "h".into(), why });
+        // Long ones are cut only once they have been understood.
+        let long = format!("{}: certificate not valid for name \"h\"", "x".repeat(300));
+        assert!(unreachable("h".into(), &long).to_string().contains("is not for h"));
     }
 
     #[test]

@@ -70,6 +70,7 @@ pidfile={path}/pid
 log-file={path}/turn.log
 simple-log
 no-stdout-log
+verbose
 "
         );
         let mut options = fs::OpenOptions::new();
@@ -120,7 +121,8 @@ no-stdout-log
             rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
         };
         let usage = |line: &str| {
-            Some(Usage { from: number(line, " rp=")?, to: number(line, " sp=")? }).filter(|_| line.contains(" usage: "))
+            Some(Usage { from: number(line, " rp=")?, to: number(line, " sp=")? })
+                .filter(|_| line.contains(": usage: "))
         };
         self.log().lines().filter_map(usage).collect()
     }
