@@ -144,7 +144,7 @@ fn a_wrong_argument_ends_with_code_2_and_is_named() {
     let chess = text(&chess);
     let secret_url = format!("http://127.0.0.1/app/{CANARY}");
     for (args, named) in [
-        (&["play", chess][..], "add --rtmp URL, --record PATH or --preview-port PORT"),
+        (&["play", chess][..], "add --rtmp URL, --livekit-room ROOM, --record PATH or --preview-port PORT"),
         (&["play", chess, "--fps", "31"], "--fps"),
         (&["play", chess, "--size", "480p"], "--size"),
         (&["play", chess, "--kbps", "100"], "--kbps"),

@@ -108,7 +108,7 @@ fn the_demo_in_a_room_is_seen_and_counted_and_leaves_with_sigterm() {
     let claims = TokenVerifier::with_api_key(livekit.key(), livekit.secret()).verify(&token).unwrap();
     assert_eq!((&*claims.video.room, claims.video.can_publish), ("agentcast-demo", Some(false)));
     let command = program.wait_for("https://meet.livekit.io/");
-    assert!(command.ends_with(&format!("&token={token}'")), "{command}");
+    assert!(!command.contains("eyJ"), "a token does not belong into arguments: {command}");
 
     let viewer = Subscriber::join(&livekit, "agentcast-demo", "ada");
     viewer.wait_flowing();

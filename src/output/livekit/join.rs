@@ -2,6 +2,7 @@
 
 use super::RoomTarget;
 use super::ends::{self, End};
+use crate::livekit::ApiError;
 use crate::livekit::rooms::{RoomMetadata, Rooms};
 use crate::livekit::token::{Role, TokenRequest};
 use livekit_protocol as proto;
@@ -84,10 +85,17 @@ pub(super) async fn open_room(rooms: &Rooms, target: &RoomTarget, metadata: &Roo
 
 /// Whether somebody else is in the room under our identity. Asked before every way back: two publishers of one identity
 /// would throw each other out for ever, and livekit-server (1.13.5) resumes by identity alone, so that a resume would hit
-/// the session of the one who came meanwhile. A server that does not answer knows of nobody.
-pub(super) async fn is_replaced(rooms: &Rooms, target: &RoomTarget, ourselves: &Ourselves) -> bool {
-    let there = rooms.participant(&target.room, &target.identity).await;
-    matches!(there, Ok(Some(p)) if !ourselves.is(&p))
+/// the session of the one who came meanwhile.
+///
+/// # Errors
+/// When the server does not answer: nobody can tell, and the way back has to wait.
+pub(super) async fn is_replaced(rooms: &Rooms, target: &RoomTarget, ourselves: &Ourselves) -> Result<bool, ApiError> {
+    match rooms.participant(&target.room, &target.identity).await {
+        Ok(there) => Ok(there.is_some_and(|p| !ourselves.is(&p))),
+        Err(error) if error.is_passing() => Err(error),
+        // A key that may not look: the server itself will say what it thinks of us.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Which run of agentcast a participant's metadata names.

@@ -1,6 +1,7 @@
 //! The way back of signalling: close what is left, restart, restart ICE. A row of steps that the session takes one by one
 //! between its other work.
 
+use crate::livekit::ApiError;
 use livekit_protocol as proto;
 use livekit_signaling::{SignalClient, SignalError};
 use proto::{ReconnectReason, ReconnectResponse};
@@ -64,12 +65,14 @@ impl Link {
     pub fn restart(
         signal: &Arc<SignalClient>,
         reason: ReconnectReason,
-        replaced: impl Future<Output = bool> + Send + 'static,
+        replaced: impl Future<Output = Result<bool, ApiError>> + Send + 'static,
     ) -> Link {
         let signal = signal.clone();
         let restarted = async move {
-            if replaced.await {
-                return Err(NotRestarted::Replaced);
+            match replaced.await {
+                Ok(true) => return Err(NotRestarted::Replaced),
+                Ok(false) => {}
+                Err(error) => return Err(NotRestarted::Failed(SignalError::Timeout(error.to_string()))),
             }
             let late = |_| Err(SignalError::Timeout("no answer".to_owned()));
             let answer = tokio::time::timeout(RESTART_DEADLINE, signal.restart(reason)).await.unwrap_or_else(late);

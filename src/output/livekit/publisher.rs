@@ -26,6 +26,9 @@ const BACKOFF: BackoffSettings = BackoffSettings {
 /// A server that is being set up, or a clock that is being set, gets a little time before a refused key counts as refused.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 
+/// For a peer connection to end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 pub(super) struct Publisher {
     shared: Arc<Shared>,
     target: RoomTarget,
@@ -102,9 +105,17 @@ impl Publisher {
         let Some(info) = shared.queue.info() else { return (End::Stopped, Duration::ZERO) };
         match Session::begin(&shared, &self.target, &self.options, &mut self.memory, info, joined).await {
             Ok(session) => {
-                let (end, signal, lived) = session.run().await;
-                if end != End::Stopped {
+                let (end, signal, peers, lived) = session.run().await;
+                if end == End::Stopped {
+                    for peer in peers {
+                        peer.closed(LAST_WORDS).await;
+                    }
+                } else {
                     self.say_goodbye(signal);
+                    // Their sockets and relays go back beside the way back, which need not wait for it.
+                    for peer in peers {
+                        self.goodbyes.spawn(peer.closed(LAST_WORDS));
+                    }
                 }
                 (end, lived)
             }
@@ -119,7 +130,8 @@ impl Publisher {
         let metadata = self.memory.news.metadata();
         join::open_room(&self.memory.rooms, &self.target, &metadata.room).await?;
         // An own earlier stay, of a run that crashed, is no reason to stay away at the first join.
-        if self.joined && join::is_replaced(&self.memory.rooms, &self.target, &self.memory.ourselves).await {
+        let replaced = join::is_replaced(&self.memory.rooms, &self.target, &self.memory.ourselves);
+        if self.joined && replaced.await.map_err(|e| ends::from_api(&e))? {
             return Err(ends::taken_over(&self.target.identity));
         }
         join::join(&self.target, metadata.participant).await

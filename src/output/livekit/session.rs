@@ -207,8 +207,9 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    /// Stays until something ends it. Returns signalling, for [`join::leave`], and how long media could flow.
-    pub async fn run(mut self) -> (End, Arc<SignalClient>, Duration) {
+    /// Stays until something ends it. Returns signalling, for [`join::leave`], the peer connections, to be closed, and how
+    /// long media could flow.
+    pub async fn run(mut self) -> (End, Arc<SignalClient>, Vec<Peer>, Duration) {
         let end = loop {
             let happened = self.happens().await;
             if let Some(end) = self.handle(happened).await {
@@ -227,14 +228,8 @@ impl<'a> Session<'a> {
             tokio::time::sleep(left.min(LAST_PACKETS)).await;
             let _ = tokio::time::timeout(left, join::leave(&self.signal)).await;
         }
-        for peer in [Some(&mut self.publisher), self.subscriber.as_mut()].into_iter().flatten() {
-            let _ = peer.commands.try_send(PeerCommand::Close);
-        }
-        if end == End::Stopped {
-            let closed = async { while self.publisher.events.recv().await.is_some() {} };
-            let _ = tokio::time::timeout(GOODBYE / 2, closed).await;
-        }
-        (end, self.signal, lived)
+        let peers = [Some(self.publisher), self.subscriber].into_iter().flatten().collect();
+        (end, self.signal, peers, lived)
     }
 
     async fn happens(&mut self) -> Happened {

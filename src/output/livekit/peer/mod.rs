@@ -174,7 +174,6 @@ impl Peer {
     }
 
     /// Lets what was handed over go out, says goodbye and waits for the task's end, for at most `limit`; then it is aborted.
-    #[allow(dead_code)]
     pub async fn closed(self, limit: Duration) {
         let Peer { commands, events, task } = self;
         // A full channel is as good: the task ends when it has read what is in it.

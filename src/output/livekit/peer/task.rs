@@ -53,6 +53,9 @@ pub(super) struct Task {
     tuned: Vec<Mid>,
     gate: Gate,
     watchdog: Watchdog,
+    /// The local address that media last went out from, and the one where RTCP has answered it.
+    media_from: Option<SocketAddr>,
+    proven: Option<SocketAddr>,
     /// The path died, and nothing has come back since: a relay may be what is dead.
     pub path_dead: bool,
     connected: bool,
@@ -92,6 +95,8 @@ impl Task {
             config.set_send_buffer_video(RESEND_PACKETS).set_stats_interval(Some(STATS)).enable_bwe(None).build(now);
         let mut task = Self {
             watchdog: Watchdog::new(settings.watchdog),
+            media_from: None,
+            proven: None,
             settings,
             rtc,
             udp: UdpSockets::default(),
@@ -257,7 +262,13 @@ impl Task {
     ) -> Result<Instant, End> {
         let now = Instant::now();
         if is_rtcp(data) {
-            self.path_works();
+            // Once the path that media takes has been seen to work, what comes by another one says nothing of it.
+            if self.media_from == Some(local) {
+                self.proven = self.media_from;
+            }
+            if self.proven == Some(local) || self.proven != self.media_from {
+                self.path_works();
+            }
         }
         match Receive::new(proto, source, local, data) {
             Ok(receive) => self.step(Input::Receive(now, receive)),
@@ -278,6 +289,9 @@ impl Task {
             Protocol::Tcp => self.links.send(source, destination, contents.into()),
             Protocol::SslTcp | Protocol::Tls => false,
         };
+        if media {
+            self.media_from = Some(source);
+        }
         if sent {
             self.stats.sent += size;
         } else if media {
