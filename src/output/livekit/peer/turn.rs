@@ -348,10 +348,9 @@ async fn drive(
                 match event {
                     TurnEvent::AllocationCreated(_, address) => {
                         relayed = Some(address);
-                        if let Some(queue) = queue.take()
-                            && report.send(up(address, queue)).await.is_err()
-                        {
-                            return Ok(());
+                        // Nobody listens any more: the queue is dropped with the report, and the address given back below.
+                        if let Some(queue) = queue.take() {
+                            let _ = report.send(up(address, queue)).await;
                         }
                     }
                     TurnEvent::AllocationCreateFailed(_) => {
@@ -398,9 +397,8 @@ async fn drive(
                     && let Some(relayed) = relayed
                 {
                     let packet = RelayEvent::Packet { relayed, peer: data.peer, data: data.data().to_vec() };
-                    if report.send(packet).await.is_err() {
-                        return Ok(());
-                    }
+                    // At the end nobody listens; the address is still to be given back.
+                    let _ = report.send(packet).await;
                 }
             }
             packet = packets.recv() => {
