@@ -1,6 +1,6 @@
 //! Requests to LiveKit's Egress service: a worker joins the room, encodes once more and sends to RTMP(S) addresses.
 //!
-//! Stream keys: an address with its key exists only inside a call ([`RtmpTarget::full_url`]). The server's answers carry
+//! Stream keys: an address with its key exists only inside a call (`RtmpTarget::full_url`). The server's answers carry
 //! addresses whose key is shortened (`{e...A}`), and shortened is not secret enough: [`JobInfo`] takes none of them, and
 //! which result belongs to which address is told by the order in which they were given.
 //!

@@ -24,7 +24,7 @@ const SECOND_LOOK: Duration = Duration::from_secs(5);
 pub enum ApiError {
     #[error("the LiveKit server {host} cannot be reached ({why}): check LIVEKIT_URL and that the server runs")]
     Unreachable { host: String, why: String },
-    /// TLS failed: [`tls_trouble`]'s words.
+    /// TLS failed: in plain words what failed.
     #[error("no secure connection to the LiveKit server: {0}")]
     Tls(String),
     #[error("the LiveKit server {host} did not answer within {} s: it is overloaded, or something swallows the packets", .after.as_secs())]
@@ -84,7 +84,7 @@ impl ApiError {
 impl Server {
     /// What a failed request of `livekit-api` means. `timeout`: the one that the request had.
     ///
-    /// Where the answer could not be read it asks the server once more, at most [`SECOND_LOOK`] long.
+    /// Where the answer could not be read it asks the server once more, at most `SECOND_LOOK` long.
     pub async fn explain(&self, error: ServiceError, timeout: Duration) -> ApiError {
         let host = self.host().to_owned();
         match error {
