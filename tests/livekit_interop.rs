@@ -8,13 +8,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use support::browser::Browser;
 use support::dir::TempDir;
 use support::livekit::{LiveKit, browser_sdk};
 use support::program::{Program, agentcast, file, wait_until};
@@ -116,34 +115,6 @@ fn serve(client: TcpStream, config: &Value, posted: &Posted) -> Option<()> {
     write!(output, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
         .ok()?;
     output.write_all(&answer).ok()
-}
-
-/// Chromium and all its processes; they go with it.
-struct Browser(Child);
-
-impl Browser {
-    fn open(url: &str, profile: &TempDir) -> Browser {
-        let mut command = Command::new("chromium");
-        command
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--autoplay-policy=no-user-gesture-required", "--window-size=1280,760"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .args(["--remote-debugging-port=0", url])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
-        Browser(command.spawn().expect("the tests need the chromium program"))
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // SAFETY: the group was made for this child, which is not waited for yet, so the number is still its own.
-        unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -4,9 +4,8 @@ mod support;
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::browser::Browser;
 use support::dir::TempDir;
 use support::flv;
 use support::http;
@@ -26,35 +25,6 @@ fn status(address: &str) -> serde_json::Value {
     let answer = http::get(address, "/status.json", &[]);
     let body = answer.split_once("\r\n\r\n").expect("a head").1;
     serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
-}
-
-/// Chromium and all its processes; they go with it.
-struct Browser(Child);
-
-impl Browser {
-    fn open(url: &str, profile: &TempDir) -> Browser {
-        let mut command = Command::new("chromium");
-        command
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .arg("--autoplay-policy=no-user-gesture-required")
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            // Keeps it running, without opening it to anybody.
-            .args(["--remote-debugging-port=0", url])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
-        Browser(command.spawn().expect("the tests need the chromium program"))
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // SAFETY: the group was made for this child, which is not waited for yet, so the number is still its own.
-        unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

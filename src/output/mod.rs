@@ -79,6 +79,12 @@ pub struct Viewers {
     pub peak: u32,
 }
 
+/// What is wrong with a destination that drops video.
+const SLOW: &str =
+    "the connection is slower than the stream, video is being dropped; lower the bit rate or use a nearer server";
+/// How long that stays in the status after video was last dropped.
+const SLOW_FOR: Duration = Duration::from_secs(10);
+
 /// What an operator sees of a destination. Never holds a URL or a key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {

@@ -29,7 +29,7 @@ use super::key::RtmpTarget;
 use super::queue::{Popped, SharedQueue};
 use super::rate::Rate;
 use super::worker::Worker;
-use super::{Destination, State, Status, log};
+use super::{Destination, SLOW, SLOW_FOR, State, Status, log};
 use crate::encode::{EncodedPacket, StreamInfo};
 use reason::Failure;
 use session::{Deadline, Session};
@@ -102,9 +102,6 @@ struct Life {
     rate: Rate,
 }
 
-/// How long a slow connection stays in the status after video was last dropped.
-const SLOW_FOR: Duration = Duration::from_secs(10);
-
 impl RtmpOutput {
     /// Starts the thread. It connects when the first packet is queued.
     ///
@@ -165,12 +162,7 @@ impl Destination for RtmpOutput {
         let stats = self.shared.queue.stats();
         let mut life = self.shared.life();
         let slow = life.state == State::Live && stats.last_drop.is_some_and(|at| now.duration_since(at) < SLOW_FOR);
-        let last_error = life.last_error.clone().or_else(|| {
-            slow.then(|| {
-                "the connection is slower than the stream, video is being dropped; lower the bit rate or use a nearer server"
-                    .to_owned()
-            })
-        });
+        let last_error = life.last_error.clone().or_else(|| slow.then(|| SLOW.to_owned()));
         Status {
             name: self.shared.name.clone(),
             state: life.state,

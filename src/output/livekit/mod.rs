@@ -52,7 +52,7 @@ pub use probe::{PathReport, probe};
 use super::queue::SharedQueue;
 use super::rate::Rate;
 use super::worker::Worker;
-use super::{Destination, State, Status, Viewers};
+use super::{Destination, SLOW, SLOW_FOR, State, Status, Viewers};
 use crate::encode::{AudioCodec, EncodedPacket, StreamInfo, Track};
 use crate::game::MatchState;
 use crate::livekit::Server;
@@ -140,11 +140,6 @@ struct Life {
     rate: Rate,
     viewers: Viewers,
 }
-
-const SLOW: &str =
-    "the connection is slower than the stream, video is being dropped; lower the bit rate or use a nearer server";
-/// How long a slow connection stays in the status after video was last dropped.
-const SLOW_FOR: Duration = Duration::from_secs(10);
 
 impl RoomOutput {
     /// Starts the thread. It joins when the first packet is queued.

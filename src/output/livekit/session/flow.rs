@@ -64,6 +64,11 @@ impl Session<'_> {
                 if stats.dropped > self.stats.dropped {
                     self.starved_at = Some(Instant::now());
                 }
+                let unsent = stats.data_dropped.saturating_sub(self.stats.data_dropped);
+                if unsent > 0 {
+                    let destination = &self.shared.name;
+                    tracing::warn!(destination, unsent, "data packets dropped: the channel is full");
+                }
                 self.stats = stats;
             }
             // Nobody sends us anything that is acted upon.
