@@ -13,6 +13,7 @@
 //!              raster = shaped text, glyph and picture pixels (beside draw)
 //!                     stream = one broadcast: its threads, its clock, its life and death
 //!                     livekit = a LiveKit server's API: tokens, rooms, egress jobs; webhook = what it tells
+//!                     store, secure, config, server = the service: agents, keys, matches, who is on air
 //!                     http, cli = the edge around it
 //! ```
 //!
@@ -31,7 +32,11 @@
 //! | [`livekit`] | a LiveKit server from outside a room: address and key, tokens, RoomService, Egress requests, errors in words | media, streams |
 //! | [`webhook`] | what a LiveKit server tells: verified, de-duplicated, reconciled with what it lists | media, streams |
 //! | [`stream`] | one broadcast: threads, clock, start, stop, status | a concrete GPU, encoder or network |
-//! | [`http`] | the preview page, the server that `serve` runs in | what is on it |
+//! | [`store`] | what the service must not forget: SQLite or PostgreSQL, the same SQL for both | HTTP, streams, keys in plain |
+//! | [`secure`] | sealed stream keys, session tokens, API keys, which hosts may be connected to | files, sockets, clocks |
+//! | [`config`] | the service's settings: flags over environment over file, each explained | what they do |
+//! | [`server`] | the service: live matches, who should be on air and who is, operations with audit | HTTP, SQL |
+//! | [`http`] | the service's API and pages, the preview page, the server they run in | pictures, packets, SQL |
 //! | [`studio`] | puts a stream together from real parts, for the command line and for programs that link agentcast | what is drawn or sent |
 //! | [`cli`] | the command line | – |
 //!
@@ -44,10 +49,12 @@
 //! * Nothing outside `render` names wgpu; nothing outside `encode` and the muxers of `output` names ffmpeg.
 //! * No adapter room knows another one's library: `output` takes `encode`'s packet types and nothing of its encoders, and `stream`
 //!   gets all of them handed in.
+//! * Nothing outside `store` names sqlx; nothing outside `http`, `webhook` and `cli` names axum.
 //! * No unbounded queue carries media.
 //! * A stream key has no `Display`, and its `Debug` prints nothing of it; so it is with a LiveKit server's secret and its tokens.
 
 pub mod cli;
+pub mod config;
 pub mod draw;
 pub mod encode;
 pub mod game;
@@ -57,6 +64,9 @@ pub mod output;
 pub mod overlay;
 pub mod raster;
 pub mod render;
+pub mod secure;
+pub mod server;
+pub mod store;
 pub mod stream;
 pub mod studio;
 pub mod webhook;

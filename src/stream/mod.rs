@@ -12,6 +12,7 @@ mod broadcast;
 mod clock;
 mod director;
 mod source;
+mod states;
 mod status;
 mod transmitter;
 
@@ -19,5 +20,6 @@ pub use broadcast::{Broadcast, Parts, StreamError};
 pub use clock::{Clock, SystemClock};
 pub use director::{Director, Picture};
 pub use source::{Feed, Live, Replay, ReplayOptions, Source};
+pub use states::{LiveStates, States};
 pub use status::StreamStatus;
 pub use transmitter::{Joiners, OpenAudio, OutputId, Transmitter};

@@ -1,0 +1,4 @@
+//! One-time codes: what a page's address may hold in place of a token.
+
+/// Codes that wait to be exchanged.
+pub struct Codes {}
