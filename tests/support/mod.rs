@@ -19,4 +19,5 @@ pub mod postgres;
 pub mod program;
 pub mod relay;
 pub mod rtmp_receiver;
+pub mod service;
 pub mod subscriber;
