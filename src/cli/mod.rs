@@ -3,6 +3,7 @@
 mod check;
 mod check_livekit;
 mod database;
+mod db;
 mod key;
 mod livekit;
 mod offline;
@@ -62,6 +63,9 @@ enum Command {
     Token(Token),
     /// Run the service: agents, encrypted stream keys, matches fed over HTTP, streams that go on air by themselves
     Serve(serve::Serve),
+    /// Copy, restore and check the service's database
+    #[command(subcommand)]
+    Db(db::Db),
     /// Print the settings in force and where each comes from; --explain describes all of them
     Config(settings::Config),
 }
@@ -270,6 +274,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Token(args) => livekit::token(args),
         Command::Serve(args) => serve::run(args),
+        Command::Db(args) => db::run(args),
         Command::Config(args) => settings::config(args),
     };
     done.unwrap_or_else(|error| {
