@@ -102,7 +102,17 @@ impl Service {
     /// No new streams; running ones finish their GOP and files within `deadline`; what waits is written. Does not change
     /// what should be live: the next start brings it back.
     pub async fn drain(&self, deadline: Duration) {
+        self.leave_air(deadline).await;
+        self.close().await;
+    }
+
+    /// The first half of [`Service::drain`]: no new streams, and running ones end. Calls are still answered.
+    pub async fn leave_air(&self, deadline: Duration) {
         self.parts.streams.drain(deadline).await;
+    }
+
+    /// The second half: what waits is written.
+    pub async fn close(&self) {
         self.parts.matches.close().await;
         self.parts.context.store.close().await;
     }
