@@ -67,7 +67,11 @@ fn a_signed_token_says_what_was_signed() {
     assert_eq!(claims.expires, NOW / 1_000 + 900);
     let again = signer.sign("ses_7", Scope::Watch, "side:white", TOKEN_TTL, NOW + 999);
     assert_ne!(signer.check(again.expose_secret(), Scope::Watch, NOW).unwrap().jti, claims.jti);
-    assert_eq!(signer.check(&sign(json!({}), json!({})), Scope::Feed, NOW).unwrap().session, "ses_1", "the table's own");
+    assert_eq!(
+        signer.check(&sign(json!({}), json!({})), Scope::Feed, NOW).unwrap().session,
+        "ses_1",
+        "the table's own"
+    );
     assert_eq!(format!("{signer:?}"), r#"["new", "old"]"#);
 }
 
@@ -139,7 +143,8 @@ fn forged_and_misused_tokens_are_refused() {
     }
     let twice = good_body.replacen('{', r#"{"scope":"watch","#, 1);
     refused("a claim twice", &signed_by::<Hmac<Sha256>>(&good_head, &twice, SECRET));
-    for (what, secret) in [("another secret", "x".repeat(40)), ("no secret", String::new()), ("the kid", "new".into())] {
+    for (what, secret) in [("another secret", "x".repeat(40)), ("no secret", String::new()), ("the kid", "new".into())]
+    {
         refused(what, &signed_by::<Hmac<Sha256>>(&good_head, &good_body, &secret));
     }
     for (what, token) in [
@@ -152,7 +157,10 @@ fn forged_and_misused_tokens_are_refused() {
         ("padding", format!("{good}=")),
         ("a space", format!(" {good}")),
         ("too long", format!("{good}{}", "A".repeat(8_192))),
-        ("header and claims changed round", format!("{}.{signature}", unsigned.split('.').rev().collect::<Vec<_>>().join("."))),
+        (
+            "header and claims changed round",
+            format!("{}.{signature}", unsigned.split('.').rev().collect::<Vec<_>>().join(".")),
+        ),
     ] {
         refused(what, &token);
     }
@@ -192,7 +200,8 @@ fn two_secrets_are_good_at_once_and_the_first_one_signs() {
     let one = |text: &str| TokenSigner::parse(&SecretString::from(text)).unwrap();
     let (bare, old, new) = (one(OLD), one(&format!("old:{OLD}")), one(&format!("new:{SECRET}")));
     let token = |signer: &TokenSigner| signer.sign("ses_7", Scope::Feed, "spectator", TOKEN_TTL, NOW);
-    let takes = |signer: &TokenSigner, token: &SecretString| signer.check(token.expose_secret(), Scope::Feed, NOW).is_ok();
+    let takes =
+        |signer: &TokenSigner, token: &SecretString| signer.check(token.expose_secret(), Scope::Feed, NOW).is_ok();
     let both = signer();
     assert!(takes(&both, &token(&old)) && takes(&both, &token(&new)));
     assert!(takes(&both, &token(&bare)), "a secret that was given a name later");
@@ -238,8 +247,18 @@ fn an_api_key_is_known_by_its_id_and_matches_only_itself() {
     assert!(!api_key::matches(secret, &a.hash) && !api_key::matches("", &a.hash));
     assert!(!api_key::matches(&format!("{}.{secret}", b.id), &a.hash), "another key's id");
     for bad in [
-        "", "key_", id, secret, &format!("{id}."), &format!(".{secret}"), &format!("{id}.{secret}0"), &format!("{text}.x"),
-        &text.to_uppercase(), &text.replacen("key_", "ses_", 1), &format!(" {text}"), &format!("{id}.{}", "é".repeat(32)),
+        "",
+        "key_",
+        id,
+        secret,
+        &format!("{id}."),
+        &format!(".{secret}"),
+        &format!("{id}.{secret}0"),
+        &format!("{text}.x"),
+        &text.to_uppercase(),
+        &text.replacen("key_", "ses_", 1),
+        &format!(" {text}"),
+        &format!("{id}.{}", "é".repeat(32)),
         "eyJhbGciOiJIUzI1NiJ9.e30.x",
     ] {
         assert_eq!(api_key::id(bad), None, "{bad}");
