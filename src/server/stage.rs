@@ -91,12 +91,12 @@ impl StudioStage {
         StudioStage { adapter, studio: Mutex::default(), meters: Arc::default() }
     }
 
-    /// Opens the graphics device, so that the first stream need not wait for it. Not for async threads.
+    /// Opens the graphics device, so that the first stream need not wait for it. Returns its name. Not for async threads.
     ///
     /// # Errors
     /// In words; a later [`Stage::open`] tries again.
-    pub fn warm_up(&self) -> Result<(), String> {
-        self.studio().map(drop)
+    pub fn warm_up(&self) -> Result<String, String> {
+        Ok(self.studio()?.gpu().adapter().to_string())
     }
 
     fn studio(&self) -> Result<Arc<Studio>, String> {
