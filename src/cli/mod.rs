@@ -2,11 +2,13 @@
 
 mod check;
 mod check_livekit;
+mod database;
 mod key;
 mod livekit;
 mod offline;
 mod on_air;
 mod serve;
+mod settings;
 mod status;
 
 use crate::draw::Size;
@@ -58,8 +60,10 @@ enum Command {
     Check(Check),
     /// Print a token to join a LiveKit room with (signed with LIVEKIT_API_KEY and LIVEKIT_API_SECRET)
     Token(Token),
-    /// Take the webhooks of a LiveKit server and show what it tells: rooms, viewers, egress jobs
+    /// Run the service: agents, encrypted stream keys, matches fed over HTTP, streams that go on air by themselves
     Serve(serve::Serve),
+    /// Print the settings in force and where each comes from; --explain describes all of them
+    Config(settings::Config),
 }
 
 #[derive(Args, Debug)]
@@ -266,6 +270,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Token(args) => livekit::token(args),
         Command::Serve(args) => serve::run(args),
+        Command::Config(args) => settings::config(args),
     };
     done.unwrap_or_else(|error| {
         status::say!("agentcast: {error:#}");

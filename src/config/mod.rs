@@ -2,12 +2,22 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod` | [`Config`]: what the service reads |
-//! | `load` | from flags, environment and file to a [`Config`], with errors that name where a value came from |
-//! | `explain` | the table of all settings that `agentcast config --explain` prints |
-//! | `reload` | SIGHUP and file changes: what can change while running, and what needs a restart |
+//! | `mod` | [`Config`]: what the service reads; [`Secrets`]: what it must not print |
+//! | [`settings`] | the table of all settings: names, defaults, what each does. Everything else follows from it |
+//! | `value` | durations, sizes, origins and lists as text |
+//! | [`load`](mod@load) | from flags, environment and file to a [`Config`], with errors that name where a value came from |
+//! | [`explain`](mod@explain) | what `agentcast config` prints |
+//! | [`reload`](mod@reload) | what may change while the service runs, and what needs a restart |
+
+pub mod explain;
+pub mod load;
+pub mod reload;
+pub mod settings;
+mod value;
 
 use crate::secure::HostRules;
+use crate::store::Place;
+use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +37,80 @@ pub struct Config {
     pub http: HttpConfig,
     pub limits: LimitsConfig,
     pub retention: RetentionConfig,
+    /// A LiveKit server's address; its key is among the [`Secrets`].
+    pub livekit_url: Option<String>,
+    pub log: LogConfig,
+}
+
+/// What the service keeps to itself, apart from everything that may be printed.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// `postgres://…`, which may hold a password. None: SQLite in the data folder.
+    pub database: Option<SecretString>,
+    /// For [`crate::secure::Keyring::parse`].
+    pub stream_key_encryption_key: Option<SecretString>,
+    /// For [`crate::secure::TokenSigner::parse`].
+    pub streaming_jwt_secret: Option<SecretString>,
+    pub livekit_api_key: Option<SecretString>,
+    pub livekit_api_secret: Option<SecretString>,
+}
+
+impl Secrets {
+    /// Where the store is: PostgreSQL when its address is set, else the SQLite file in the data folder.
+    pub fn place(&self, config: &Config) -> Place {
+        match &self.database {
+            Some(url) => Place::Postgres(url.clone()),
+            None => Place::Sqlite(config.data_dir.join("agentcast.db")),
+        }
+    }
+
+    /// Takes all of them out of every log line from now on.
+    pub fn register(&self) {
+        let known = [
+            &self.database,
+            &self.stream_key_encryption_key,
+            &self.streaming_jwt_secret,
+            &self.livekit_api_key,
+            &self.livekit_api_secret,
+        ];
+        for secret in known.into_iter().flatten() {
+            let text = secret.expose_secret();
+            // `id:key,id:key`: each key alone is as secret as all.
+            let parts = text.split(',').map(|part| part.split_once(':').map_or(part, |(_, key)| key).trim());
+            let password = text
+                .split_once("://")
+                .and_then(|(_, rest)| rest.rsplit_once('@'))
+                .and_then(|(user, _)| user.split_once(':'));
+            for part in std::iter::once(text).chain(parts).chain(password.map(|(_, password)| password)) {
+                // A shorter one is a word: taking it out would only garble the log, and whoever reads it could guess it.
+                if part.len() >= SHORTEST_REGISTERED {
+                    crate::output::log::register_secret(part);
+                    // As a JSON log line writes it.
+                    let escaped = serde_json::Value::from(part).to_string();
+                    crate::output::log::register_secret(escaped.trim_matches('"'));
+                }
+            }
+        }
+    }
+}
+
+/// Bytes; passwords of databases in examples are shorter.
+const SHORTEST_REGISTERED: usize = 8;
+
+/// How the service talks.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// `tracing` directives: `info`, `warn,agentcast::server=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of words.
+    Human,
+    /// One JSON object a line.
+    Json,
 }
 
 /// What goes on air.
@@ -46,6 +130,8 @@ pub struct StreamingConfig {
     pub currency: String,
     /// x264's preset.
     pub preset: String,
+    /// Part of the name of the graphics adapter to draw with; None: the best one.
+    pub adapter: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +182,7 @@ impl Default for Config {
                 price_per_output_hour: 0.0,
                 currency: "USD".into(),
                 preset: "veryfast".into(),
+                adapter: None,
             },
             hosts: HostRules::default(),
             ca_file: None,
@@ -113,6 +200,8 @@ impl Default for Config {
                 matches_bytes: 4 << 30,
                 audit: Duration::from_secs(365 * DAY),
             },
+            livekit_url: None,
+            log: LogConfig { format: LogFormat::Human, level: "info".into() },
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`who`] | callers: who they are and what they may do |
 //! | [`bus`] | what changes, told to operators' pages (numbered, resumable) |
 //! | [`roster`] | operations on agents, destinations, keys, the switch, the flag: store, audit and bus in one step |
+//! | [`rotate`] | changing the key-encryption key while the service runs |
 //! | [`matches`] | live matches: events in (idempotent, limited, logged before they are acknowledged), states out |
 //! | [`streams`] | desired state → broadcasts: who should be on air, on which destinations, and what it costs |
 //! | [`stage`] | what [`streams`] needs of a broadcast: real ([`crate::studio`]) or a fake in tests |
@@ -15,6 +16,7 @@
 pub mod bus;
 pub mod matches;
 pub mod roster;
+pub mod rotate;
 pub mod stage;
 pub mod streams;
 pub mod who;
@@ -100,7 +102,17 @@ impl Service {
     /// No new streams; running ones finish their GOP and files within `deadline`; what waits is written. Does not change
     /// what should be live: the next start brings it back.
     pub async fn drain(&self, deadline: Duration) {
+        self.leave_air(deadline).await;
+        self.close().await;
+    }
+
+    /// The first half of [`Service::drain`]: no new streams, and running ones end. Calls are still answered.
+    pub async fn leave_air(&self, deadline: Duration) {
         self.parts.streams.drain(deadline).await;
+    }
+
+    /// The second half: what waits is written.
+    pub async fn close(&self) {
         self.parts.matches.close().await;
         self.parts.context.store.close().await;
     }
