@@ -99,6 +99,7 @@ pub(super) async fn post_events(
     mut request: Request,
 ) -> Result<Response, Problem> {
     let live = access.live(&api)?;
+    live.admit().map_err(problem)?;
     let began = Instant::now();
     let fed = match record(&query)? {
         Some((format, pace)) => {
@@ -408,7 +409,9 @@ fn refused(error: WireError, index: usize) -> Problem {
 
 fn problem(error: FeedError) -> Problem {
     match error {
-        FeedError::Event { index, field, problem } => Problem::field(field, problem).index(index),
+        FeedError::Event { index, field, problem, limit } => {
+            Problem { limit, ..Problem::field(field, problem).index(index) }
+        }
         FeedError::TooFast { per_second, retry_ms } => {
             let detail = format!("too many events: at most {per_second} a second; nothing of this call was taken");
             Problem::new(Kind::TOO_FAST, detail).limit(per_second.into()).retry_after(retry_ms.div_ceil(1_000).max(1))

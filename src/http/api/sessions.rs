@@ -85,6 +85,8 @@ pub struct SessionMade {
 pub struct TokenMade {
     pub token: String,
     pub token_expires_at: Millis,
+    /// The same from now, s.
+    pub expires_in: u64,
     pub scope: Scope,
 }
 
@@ -214,6 +216,8 @@ pub(super) struct Token {
     pub text: SecretString,
     /// Unix ms.
     pub expires: Millis,
+    /// The same from now, s.
+    pub in_s: u64,
 }
 
 /// A token of the session for this scope, until the session expires or 15 minutes are over.
@@ -223,7 +227,7 @@ pub(super) fn token(api: &Api, session: &Session, scope: Scope) -> Token {
     // Tokens count whole seconds.
     let ttl = Duration::from_secs((left / 1_000).min(TOKEN_TTL.as_secs()));
     let text = api.service.context().tokens.sign(&session.id, scope, &session.view, ttl, now);
-    Token { text, expires: (now / 1_000) * 1_000 + ttl.as_millis() as i64 }
+    Token { text, expires: (now / 1_000) * 1_000 + ttl.as_millis() as i64, in_s: ttl.as_secs() }
 }
 
 /// A code for the session's overlay page: it may watch, whatever the session may.
@@ -310,8 +314,9 @@ pub(super) async fn delete_session(State(api): State<Api>, caller: Caller, Id(id
     security(("session" = []), ("apiKey" = []))
 )]
 pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher) -> Response {
-    let Token { text, expires } = token(&api, &access.session, access.scope);
-    let answer = TokenMade { token: text.expose_secret().to_owned(), token_expires_at: expires, scope: access.scope };
+    let Token { text, expires, in_s } = token(&api, &access.session, access.scope);
+    let (token, scope) = (text.expose_secret().to_owned(), access.scope);
+    let answer = TokenMade { token, token_expires_at: expires, expires_in: in_s, scope };
     secret(Json(answer))
 }
 
