@@ -99,7 +99,8 @@ impl Frame {
     }
 }
 
-type Screen = (String, View);
+/// Id of the match and the view's name.
+type Screen = (String, String);
 
 /// One writer for each (match, view) that is watched; it ends with its last watcher or with the match.
 #[derive(Default)]
@@ -111,7 +112,7 @@ impl Screens {
         // Subscribed before the first state is read: nothing is missed between.
         let mut states = live.watch();
         states.mark_unchanged();
-        let key = (live.record().id, view.clone());
+        let key = (live.record().id, view.to_string());
         let first = || Arc::new(Frame::new(&live, &view, None));
         let (live_too, view_too) = (live.clone(), view.clone());
         self.0.subscribe(key, tasks, first, async move |mut seat| {

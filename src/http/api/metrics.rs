@@ -28,7 +28,7 @@
 //! | `program_info` | info | `version` | the program |
 
 use super::Api;
-use super::auth::{Caller, Client, Visitor};
+use super::auth::{Caller, Client};
 use super::problem::{Kind, Problem};
 use crate::http::is_loopback;
 use crate::server::matches::{FeedError, FeedReport};

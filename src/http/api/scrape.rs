@@ -3,6 +3,7 @@
 use super::Api;
 use crate::server::streams::{StreamState, StreamView};
 use crate::store::model::MatchPhase;
+use crate::stream::Distribution;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -127,6 +128,36 @@ fn webhooks(registry: &mut Registry, status: &crate::webhook::Status) {
         rounds.get_or_create(&[("outcome", word)]).inc_by(n);
     }
     registry.register("livekit_listings", "Rounds of listing what LiveKit has", rounds);
+}
+
+/// What all streams of the process measure together.
+fn meters(registry: &mut Registry, api: &Api) {
+    let meters = api.service.streams().meters();
+    let draw = Measured(meters.draw.read());
+    registry.register("frame_seconds", "Drawing and reading back one picture", draw);
+    let encode = Measured(meters.encode.read());
+    registry.register("encode_seconds", "Encoding one picture and handing it to every destination", encode);
+    let latency = Measured(meters.latency.read());
+    let words = "From a state that is shown to the first packet of it in every destination's queue";
+    registry.register("event_to_packet_seconds", words, latency);
+}
+
+#[derive(Debug)]
+struct Measured(Distribution);
+
+impl EncodeMetric for Measured {
+    fn encode(&self, mut encoder: MetricEncoder) -> Result<(), std::fmt::Error> {
+        let Distribution { buckets, count, sum } = &self.0;
+        // The encoder adds them up by itself.
+        let mut before = 0;
+        let ends = buckets.iter().copied().chain([(f64::INFINITY, *count)]);
+        let apart: Vec<_> = ends.map(|(end, upto)| (end, upto - std::mem::replace(&mut before, upto))).collect();
+        encoder.encode_histogram::<NoLabelSet>(*sum, *count, &apart, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
 }
 
 fn gauges<L: Clone + Eq + std::hash::Hash>() -> Family<L, Gauge> {

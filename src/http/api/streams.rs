@@ -269,7 +269,10 @@ pub(super) async fn set_marker(
 )]
 pub(super) async fn thumbnail(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    let (bytes, made) = api.service.streams().thumbnail(who.tenant(), &id).ok_or_else(|| Problem::not_found("picture"))?;
+    let (streams, tenant) = (api.service.streams().clone(), who.tenant.clone());
+    // Some milliseconds of work.
+    let picture = tokio::task::spawn_blocking(move || streams.thumbnail(tenant.as_deref(), &id)).await;
+    let (bytes, made) = picture.map_err(Problem::internal)?.ok_or_else(|| Problem::not_found("picture"))?;
     let fresh = (PICTURE_AGE_S - (now_ms() - made).max(0) / 1_000).max(0);
     let cache = format!("private, max-age={fresh}");
     let fields = [(header::CONTENT_TYPE, "image/jpeg".to_owned()), (header::CACHE_CONTROL, cache)];
