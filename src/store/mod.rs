@@ -32,7 +32,7 @@ mod rows;
 mod schema;
 
 pub use backup::{Checked, check_file, restore};
-pub use place::{Place, PlaceError};
+pub use place::Place;
 
 use sqlx::AnyPool;
 use std::fmt;

@@ -252,7 +252,7 @@ async fn conversation(api: &Api, visitor: &Visitor, line: &mut Line, access: Acc
         let mut batch = Batch::default();
         for text in texts {
             count += 1;
-            match message(&text) {
+            match live.admit().map_err(problem).and_then(|()| message(&text)) {
                 Ok(Said::Events(events)) => batch.messages.push((count, events)),
                 Ok(Said::Auth(token)) => match admit(api, visitor, &token, &access.session.id, Scope::Feed).await {
                     Ok(newer) => line.hold(newer.rights(api)),
