@@ -16,7 +16,7 @@ mod office;
 mod preflight;
 
 pub use agents::{AgentPatch, DefaultsPatch, LimitsPatch, NewAgent};
-pub use destinations::{DestinationPatch, NewDestination, OpenKeyError, ingest_host, open_key};
+pub use destinations::{DestinationPatch, NewDestination, OpenKeyError, open_key};
 pub use office::{FLAG, Flag, NewApiKey, NewTenant};
 pub use preflight::{CheckLevel, CheckLine};
 

@@ -4,9 +4,9 @@ use super::super::who::Who;
 use super::super::{Context, Service, now_ms};
 use super::{Result, RosterError, TRIES, field, given, limited, text};
 use crate::output::key::StreamKey;
-use crate::secure::{Binding, HostError, SealError, new_id};
+use crate::secure::{Binding, HostError, SealError, ingest_host, new_id};
 use crate::store::model::{Destination, DestinationKind, KeyInfo, SealedKey, Via};
-use crate::store::{MAX_DESTINATIONS, StoreError};
+use crate::store::StoreError;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -67,12 +67,6 @@ pub enum OpenKeyError {
     Store(#[from] StoreError),
 }
 
-/// Host of an ingest address, with the port if it names one: what a stream key is sealed for.
-pub fn ingest_host(ingest: &str) -> &str {
-    let rest = ingest.split_once("://").map_or(ingest, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest)
-}
-
 /// Opens a destination's stream key for a connection to its ingest: the only way to it, because it compares what the key was
 /// sealed for with where the destination leads now.
 pub async fn open_key(context: &Context, destination: &Destination) -> Result<StreamKey, OpenKeyError> {
@@ -111,10 +105,6 @@ impl Service {
         let agent = store.agent(who.tenant(), agent).await?;
         let room = room_of(new.kind, new.via, new.room.as_deref())?;
         let ingest = self.ingest(new.kind, new.ingest.as_deref())?;
-        if store.destinations(who.tenant(), &agent.id).await?.len() >= MAX_DESTINATIONS {
-            let words = format!("an agent has at most {MAX_DESTINATIONS} destinations; delete one first");
-            return Err(RosterError::Conflict(words));
-        }
         let now = now_ms();
         let destination = Destination {
             id: new_id("dst"),
@@ -198,28 +188,36 @@ impl Service {
     pub async fn set_key(&self, who: &Who, id: &str, key: &StreamKey) -> Result<KeyInfo> {
         let context = self.context();
         let store = &context.store;
-        let d = store.destination(who.tenant(), id).await?;
-        let Some(ingest) = &d.ingest else {
-            return Err(RosterError::Conflict("a LiveKit room takes no stream key".into()));
+        let mut tries = 0;
+        let (sealed, replaced) = loop {
+            let d = store.destination(who.tenant(), id).await?;
+            let Some(ingest) = &d.ingest else {
+                return Err(RosterError::Conflict("a LiveKit room takes no stream key".into()));
+            };
+            let before = store.sealed_key(id).await?;
+            let host = ingest_host(ingest);
+            let record_version = before.as_ref().map_or(1, |before| before.record_version + 1);
+            let binding = Binding { agent: &d.agent_id, destination: id, host, record_version };
+            let sealed = SealedKey {
+                destination_id: id.to_owned(),
+                agent_id: d.agent_id.clone(),
+                host: host.to_owned(),
+                record_version,
+                kid: context.keyring.kid().to_owned(),
+                blob: context.keyring.seal(key, binding),
+                fingerprint: context.keyring.fingerprint(key),
+                set_at: now_ms(),
+                last_used_at: None,
+            };
+            match store.put_key(who.tenant(), &sealed).await {
+                Ok(()) => break (sealed, before.is_some()),
+                // Its ingest was changed in between: seal it for the new host.
+                Err(StoreError::Stale { .. }) if tries < TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
         };
-        let before = store.sealed_key(id).await?;
-        let host = ingest_host(ingest);
-        let record_version = before.as_ref().map_or(1, |before| before.record_version + 1);
-        let binding = Binding { agent: &d.agent_id, destination: id, host, record_version };
-        let sealed = SealedKey {
-            destination_id: id.to_owned(),
-            agent_id: d.agent_id.clone(),
-            host: host.to_owned(),
-            record_version,
-            kid: context.keyring.kid().to_owned(),
-            blob: context.keyring.seal(key, binding),
-            fingerprint: context.keyring.fingerprint(key),
-            set_at: now_ms(),
-            last_used_at: None,
-        };
-        store.put_key(who.tenant(), &sealed).await?;
         let info = KeyInfo { fingerprint: sealed.fingerprint, set_at: sealed.set_at, last_used_at: None };
-        let action = if before.is_some() { "destination.key.replace" } else { "destination.key.set" };
+        let action = if replaced { "destination.key.replace" } else { "destination.key.set" };
         let d = store.destination(who.tenant(), id).await?;
         self.noted(who, &d, action, json!({ "fingerprint": info.fingerprint })).await?;
         Ok(info)
@@ -250,13 +248,6 @@ fn room_of(kind: DestinationKind, via: Via, room: Option<&str>) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_host_of_an_ingest_has_its_port_and_nothing_of_the_path() {
-        assert_eq!(ingest_host("rtmps://a.rtmps.youtube.com/live2"), "a.rtmps.youtube.com");
-        assert_eq!(ingest_host("rtmp://127.0.0.1:1936/app/x"), "127.0.0.1:1936");
-        assert_eq!(ingest_host("rtmp://[::1]:1936/app"), "[::1]:1936");
-    }
 
     #[test]
     fn kinds_and_rooms_that_do_not_go_together_are_refused_by_the_field() {

@@ -4,23 +4,21 @@ use super::super::Service;
 use super::super::who::Who;
 use super::agents::picture_size;
 use super::destinations::{OpenKeyError, open_key};
-use super::{Result, RosterError, ingest_host};
+use super::{Result, RosterError};
 use crate::draw::Size;
 use crate::encode::{AudioCodec, GOP_SECONDS, SAMPLE_RATE};
 use crate::livekit::egress::{EgressApi, Encoding};
 use crate::livekit::rooms::Rooms;
 use crate::output::key::RtmpTarget;
-use crate::output::rtmp::{self, RtmpOptions};
+use crate::output::rtmp::{self, AddressGuard, RtmpOptions};
+use crate::secure::ingest_host;
 use crate::store::model::{Agent, AgentDefaults, Destination, DestinationKind, Via};
 use serde::Serialize;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
 /// All of it together takes at most this long.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// A name is looked up within this time.
-const LOOK_UP: Duration = Duration::from_secs(5);
 /// A room in which nobody is: asking for its Egress jobs shows whether the service answers.
 const NO_ROOM: &str = "agentcast-check";
 
@@ -119,23 +117,12 @@ impl Service {
             Ok(target) => target,
             Err(error) => return lines.push(CheckLine::red("host", error.to_string(), "correct `ingest`")),
         };
-        // Before anything connects: what a name leads to is its owner's choice.
-        let look = tokio::net::lookup_host((target.host().to_owned(), target.port()));
-        let addresses: Vec<IpAddr> = match tokio::time::timeout(LOOK_UP, look).await {
-            Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
+        let options = RtmpOptions {
+            ca_file: config.ca_file.clone(),
+            // What a name leads to is its owner's choice.
+            guard: Some(AddressGuard::new(config.hosts.judge(target.host()))),
+            ..RtmpOptions::default()
         };
-        if addresses.is_empty() {
-            let detail = format!("the name {} is not known", target.host());
-            return lines.push(CheckLine::red("DNS", detail, "check the spelling and the service's DNS"));
-        }
-        for address in &addresses {
-            if let Err(error) = config.hosts.address(target.host(), *address) {
-                let fix = "take a public server, or allow private addresses by `destinations.allow_private`";
-                return lines.push(CheckLine::red("DNS", error.to_string(), fix));
-            }
-        }
-        let options = RtmpOptions { ca_file: config.ca_file.clone(), ..RtmpOptions::default() };
         let probe = tokio::task::spawn_blocking(move || rtmp::probe(&target, &options));
         match tokio::time::timeout(ends.saturating_duration_since(Instant::now()), probe).await {
             Ok(Ok(found)) => {
