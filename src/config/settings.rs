@@ -350,7 +350,7 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Plain {
             form: Form::Text,
             set: |c, text| {
-                c.livekit_url = optional(text);
+                c.livekit_url = optional(text).map(|text| value::server(&text)).transpose()?;
                 Ok(())
             },
             show: |c| shown(&c.livekit_url),

@@ -70,13 +70,21 @@ pub fn choice<'a>(text: &str, words: &[&'a str]) -> Result<&'a str, String> {
 /// `https://cast.example.com[:port]` in lower case, without anything after it.
 pub fn origin(text: &str) -> Result<String, String> {
     let words = "expected http:// or https:// and a host, without user, path or query";
-    let (scheme, rest) = text.split_once("://").ok_or(words)?;
+    base(text, &["http", "https"]).ok_or_else(|| words.into())
+}
+
+/// A LiveKit server: `wss://live.example.com[:port]`.
+pub fn server(text: &str) -> Result<String, String> {
+    let words = "expected ws://, wss://, http:// or https:// and a host, without user, path or query";
+    base(text, &["ws", "wss", "http", "https"]).ok_or_else(|| words.into())
+}
+
+fn base(text: &str, schemes: &[&str]) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
     let authority = rest.strip_suffix('/').unwrap_or(rest).to_ascii_lowercase();
-    if !matches!(scheme.as_str(), "http" | "https") || !is_authority(&authority) {
-        return Err(words.into());
-    }
-    Ok(format!("{scheme}://{authority}"))
+    let good = schemes.contains(&scheme.as_str()) && is_authority(&authority);
+    good.then(|| format!("{scheme}://{authority}"))
 }
 
 fn is_authority(text: &str) -> bool {
