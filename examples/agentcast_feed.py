@@ -169,6 +169,19 @@ class Feed:
         self._waiting.extend(self._event(event["type"], event["data"], event.get("vis")) for event in last)
         self._lost = False
 
+    def _leave_out(self, index):
+        """Goes on behind an event that was refused: what follows gets new numbers, after the whole board as it is now."""
+        refused = self._waiting[index]
+        del self._waiting[index]
+        if refused["type"] in ("match.started", "state.snapshot"):
+            # It would be refused again.
+            self._board = None
+        rest = list(self._waiting)
+        self._waiting.clear()
+        if self._board is not None:
+            self._waiting.append(self._event("state.snapshot", self._board))
+        self._waiting.extend(self._event(event["type"], event["data"], event.get("vis")) | {"ts": event["ts"]} for event in rest)
+
     def _mend(self, no, pause):
         if no.status == 429:
             time.sleep(min(no.retry_after or pause, 30))
@@ -182,12 +195,7 @@ class Feed:
                 index = no.problem["index"]
                 if index < len(self._waiting):
                     self._log(f"an event was refused and is left out: {no}")
-                    first = self._waiting[0]["seq"]
-                    del self._waiting[index]
-                    # Nothing of the batch was taken, so its numbers are free: no gap is left.
-                    for number, event in enumerate(self._waiting, first):
-                        event["seq"] = number
-                    self._seq = first + len(self._waiting) - 1
+                    self._leave_out(index)
         elif no.status >= 500:
             self._say(f"the service is in trouble ({no}); the game goes on")
             return self._sleep(pause)
