@@ -2,6 +2,7 @@
 
 mod check;
 mod check_livekit;
+mod database;
 mod key;
 mod livekit;
 mod offline;

@@ -3,6 +3,7 @@
 //! It decides nothing about pictures or packets. It listens on loopback only and checks `Host` and, for the stream,
 //! `Origin`, so that no other page in the operator's browser can read it.
 
+pub mod api;
 pub mod server;
 
 use crate::output::preview::{PreviewHub, Segment};

@@ -3,6 +3,7 @@
 use super::log;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
+use std::net::IpAddr;
 
 /// Longest key and application name, bytes. FFmpeg builds the connect message in a buffer of about this much headroom.
 const LONGEST: usize = 512;
@@ -42,7 +43,7 @@ impl StreamKey {
         Ok(Self(SecretString::from(text)))
     }
 
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
@@ -194,10 +195,16 @@ impl RtmpTarget {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 
-    /// What libavformat connects to. Application and key travel as options, so no log line of its can name them.
-    pub(super) fn connect_url(&self) -> SecretString {
+    /// What libavformat connects to: the host, or `at` in its place. Application and key travel as options, so no log line of
+    /// its can name them.
+    pub(super) fn connect_url(&self, at: Option<IpAddr>) -> SecretString {
         let user = self.user.as_ref().map(|u| format!("{}@", u.expose_secret())).unwrap_or_default();
-        SecretString::from(format!("{}://{user}{}/", self.scheme(), self.address()))
+        let address = match at {
+            None => self.address(),
+            Some(IpAddr::V4(at)) => format!("{at}:{}", self.port()),
+            Some(IpAddr::V6(at)) => format!("[{at}]:{}", self.port()),
+        };
+        SecretString::from(format!("{}://{user}{address}/", self.scheme()))
     }
 
     /// The `tcUrl` of the connect command: the address as the platform wrote it, without the key.
@@ -322,7 +329,7 @@ mod tests {
         let printed = format!("{target} {target:?} {:?} {} {error}", target.key(), target.name());
         assert!(!printed.contains("canary") && !printed.contains("hunter22") && !printed.contains("app"), "{printed}");
         assert_eq!(target.to_string(), "rtmp://h.example.com:1936");
-        assert_eq!(target.connect_url().expose_secret(), "rtmp://joe:hunter22@h.example.com:1936/");
+        assert_eq!(target.connect_url(None).expose_secret(), "rtmp://joe:hunter22@h.example.com:1936/");
         assert_eq!(target.tc_url(), "rtmp://h.example.com:1936/app");
     }
 
@@ -330,7 +337,16 @@ mod tests {
     fn ipv6_addresses_keep_their_brackets() {
         let target = RtmpTarget::parse("rtmp://[::1]:1936/app/k1234", None).unwrap();
         assert_eq!((target.host(), target.port()), ("::1", 1936));
-        assert_eq!(target.connect_url().expose_secret(), "rtmp://[::1]:1936/");
+        assert_eq!(target.connect_url(None).expose_secret(), "rtmp://[::1]:1936/");
+    }
+
+    #[test]
+    fn a_judged_address_takes_the_place_of_the_host_only_where_the_connection_goes() {
+        let target = RtmpTarget::parse("rtmp://h.example.com/app/k1234", None).unwrap();
+        let to = |at: &str| target.connect_url(Some(at.parse().unwrap())).expose_secret().to_owned();
+        assert_eq!(to("192.0.2.7"), "rtmp://192.0.2.7:1935/");
+        assert_eq!(to("2001:db8::7"), "rtmp://[2001:db8::7]:1935/");
+        assert_eq!(target.tc_url(), "rtmp://h.example.com/app");
     }
 
     #[test]

@@ -4,23 +4,27 @@
 //!
 //! * Every call into the network has a deadline through FFmpeg's interrupt callback: connecting (TCP, TLS, handshake and
 //!   `publish` together), each write, and the whole teardown. The resolver is the exception: looking up a name cannot be
-//!   interrupted and takes as long as the system's resolver allows.
+//!   interrupted and takes as long as the system's resolver allows. With [`RtmpOptions::guard`] the lookup is ours and is
+//!   left behind when the time is up (for RTMPS FFmpeg repeats it, see [`AddressGuard`]).
 //! * A connection begins on an IDR, and that IDR has timestamp 0: receivers measure the distance of audio and video and
 //!   the age of a stream from the first tag, and several treat a first timestamp far from 0 as a gap. Audio from before
 //!   the IDR is left out, so both tracks begin within one audio frame of each other.
 //! * The socket's send buffer is small ([`RtmpOptions::send_buffer`]), so that a peer that stops reading is noticed: the
 //!   kernel would otherwise take seconds of media in before a write blocks.
 //! * [`Status::last_error`] stays until a new connection has lived for [`RtmpOptions::refusal_window`].
+//! * An address that [`RtmpOptions::guard`] refuses stops the destination at once.
 //! * A refused key stops the destination ([`State::NeedsAttention`]): platforms lock accounts that hammer them. All other
 //!   failures are retried for ever, with growing pauses, and so is a key that has worked before and is turned away without
 //!   words.
 
+mod guard;
 mod interleave;
 mod probe;
 mod reason;
 mod session;
 mod trust;
 
+pub use guard::AddressGuard;
 pub use probe::{CheckLevel, CheckLine, probe};
 pub use reason::RtmpError;
 
@@ -60,6 +64,8 @@ pub struct RtmpOptions {
     pub proven_key_grace: Duration,
     /// Certificates (PEM) trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Judges addresses before each connection. None: every address may be connected to.
+    pub guard: Option<AddressGuard>,
 }
 
 impl Default for RtmpOptions {
@@ -74,9 +80,13 @@ impl Default for RtmpOptions {
             refusal_window: Duration::from_secs(2),
             proven_key_grace: Duration::from_secs(120),
             ca_file: None,
+            guard: None,
         }
     }
 }
+
+/// Addresses of one host that are tried.
+const MOST_ADDRESSES: usize = 4;
 
 /// An RTMP or RTMPS destination. Dropping it without [`Destination::stop`] gives it half a second to end.
 pub struct RtmpOutput {
@@ -263,7 +273,7 @@ impl Publisher {
         }
         let Some(info) = self.shared.queue.info() else { return Ok(Ended::Stopped) };
         let trust = if self.target.tls() { Some(Trust::load(self.options.ca_file.as_deref())?) } else { None };
-        let mut session = Session::open(&self.target, &self.options, &info, trust.as_ref(), &self.shared.deadline)?;
+        let mut session = self.open(&info, trust.as_ref())?;
         drop(trust);
         let live_since = Instant::now();
         {
@@ -285,6 +295,32 @@ impl Publisher {
                 Err(failure)
             }
         }
+    }
+
+    /// Connects to the host, or, where a guard stands, to the first of the addresses it let pass that answers.
+    fn open(&self, info: &Arc<StreamInfo>, trust: Option<&Trust>) -> Result<Session, Failure> {
+        let (target, options, deadline) = (&self.target, &self.options, &self.shared.deadline);
+        let by = Instant::now() + options.connect_deadline;
+        let left = || by.saturating_duration_since(Instant::now());
+        let Some(guard) = &options.guard else {
+            return Session::open(target, None, left(), options, info, trust, deadline);
+        };
+        deadline.begin_opening(left());
+        let addresses = guard::resolve(target.host(), target.port(), Some(guard), left(), || deadline.expired())?;
+        if target.tls() {
+            return Session::open(target, None, left(), options, info, trust, deadline);
+        }
+        let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
+        let mut failure = None;
+        for (n, address) in addresses.iter().enumerate() {
+            // One that does not answer must leave time for the others.
+            let share = left() / u32::try_from(addresses.len() - n).unwrap_or(1);
+            match Session::open(target, Some(address.ip()), share, options, info, trust, deadline) {
+                Err(error) if error.is_of_address() => failure = Some(error),
+                other => return other,
+            }
+        }
+        Err(failure.unwrap_or_else(|| RtmpError::Resolve { host: target.host().to_owned() }.into()))
     }
 
     fn send_packets(&mut self, session: &mut Session, live_since: Instant) -> Result<Ended, Failure> {
@@ -318,6 +354,9 @@ impl Publisher {
 
     /// Counts refusals; true when the key must be taken to be refused.
     fn gives_up(&mut self, failure: &Failure) -> bool {
+        if failure.is_final() {
+            return true;
+        }
         if !failure.is_refusal() {
             self.refusals = 0;
             return false;

@@ -6,6 +6,7 @@
 //! | [`who`] | callers: who they are and what they may do |
 //! | [`bus`] | what changes, told to operators' pages (numbered, resumable) |
 //! | [`roster`] | operations on agents, destinations, keys, the switch, the flag: store, audit and bus in one step |
+//! | [`rotate`] | changing the key-encryption key while the service runs |
 //! | [`matches`] | live matches: events in (idempotent, limited, logged before they are acknowledged), states out |
 //! | [`streams`] | desired state → broadcasts: who should be on air, on which destinations, and what it costs |
 //! | [`stage`] | what [`streams`] needs of a broadcast: real ([`crate::studio`]) or a fake in tests |
@@ -15,6 +16,7 @@
 pub mod bus;
 pub mod matches;
 pub mod roster;
+pub mod rotate;
 pub mod stage;
 pub mod streams;
 pub mod who;

@@ -18,4 +18,5 @@ pub mod nginx;
 pub mod program;
 pub mod relay;
 pub mod rtmp_receiver;
+pub mod service;
 pub mod subscriber;

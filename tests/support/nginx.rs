@@ -40,6 +40,16 @@ impl Nginx {
         format!("rtmp://127.0.0.1:{}/live/{key}", self.rtmp)
     }
 
+    /// The address without a key.
+    pub fn ingest(&self) -> String {
+        format!("rtmp://127.0.0.1:{}/live", self.rtmp)
+    }
+
+    /// Where it takes plain RTMP.
+    pub fn port(&self) -> u16 {
+        self.rtmp
+    }
+
     /// Only `good-key` publishes here; others are cut off after `publish` without a word.
     pub fn guarded_url(&self, key: &str) -> String {
         format!("rtmp://127.0.0.1:{}/guarded/{key}", self.rtmp)

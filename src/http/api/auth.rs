@@ -1,12 +1,514 @@
-//! Who calls. Extractors: [`Caller`] for API keys and operators' cookies, [`Holder`] for session tokens.
+//! Who calls.
+//!
+//! | extractor | lets in |
+//! |---|---|
+//! | [`Caller`] | an API key (`Authorization: Bearer key_…`) or an operator's cookie |
+//! | [`Holder`] | a session token (`Authorization: Bearer <JWT>`) for the session in the path |
+//! | [`Feeder`], [`Watcher`] | either of them, for the session in the path |
+//! | [`Visitor`] | everybody; checks what comes in some other way, as a socket's first message |
+//!
+//! Every credential is looked up and compared even when its id is unknown, and every refusal has the same words, so that
+//! nobody learns which half of it was wrong. Refusals are limited by address; what is good passes in any case, so that a
+//! program with an old key does not lock out its neighbours.
 
-use crate::secure::SessionClaims;
+use super::Api;
+use super::guard::Trail;
+use super::problem::{Kind, Problem};
+use crate::secure::{SessionClaims, api_key};
+use crate::server::now_ms;
 use crate::server::who::Who;
+use crate::store::StoreError;
+use crate::store::model::{ApiKey, ApiRole, Millis, Scope, Session};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The operators' cookie. `__Host-`: from this host only, over TLS only, for all of it.
+pub const COOKIE: &str = "__Host-agentcast";
+/// How long an operator stays signed in.
+pub const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Cookies at once; the oldest one goes.
+const COOKIES: usize = 10_000;
+/// How long an API key that was read is not read again: a key that is revoked by another process works no longer than this.
+const KEY_FRESH: Duration = Duration::from_secs(1);
+/// How often the store learns that a key is in use.
+const KEY_USED: Duration = Duration::from_secs(60);
+/// Keys in the short memory.
+const KEYS: usize = 10_000;
 
 /// Somebody with an API key (`Authorization: Bearer key_…`) or an operator's cookie.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Who);
 
-/// Somebody with a session token (`Authorization: Bearer <JWT>`) for the session in the path.
+impl Caller {
+    /// The caller, if it may do what `role` may.
+    ///
+    /// # Errors
+    /// 403 that names the role.
+    pub fn require(&self, role: ApiRole) -> Result<&Who, Problem> {
+        require(&self.0, role)
+    }
+}
+
+/// `who`, if it may do what `role` may.
+///
+/// # Errors
+/// 403 that names the role.
+pub fn require(who: &Who, role: ApiRole) -> Result<&Who, Problem> {
+    if who.may(role) {
+        return Ok(who);
+    }
+    let words = format!("this needs a key of role {role} or above; yours is of role {}", who.role);
+    Err(Problem::new(Kind::FORBIDDEN, words))
+}
+
+/// Somebody with a session token for the session in the path: not expired, not revoked.
 #[derive(Clone, Debug)]
-pub struct Holder(pub SessionClaims);
+pub struct Holder {
+    pub claims: SessionClaims,
+    pub session: Session,
+}
+
+/// Somebody who may feed the session in the path: its token, or an API key of role game or above of its tenant. The session
+/// is one for feeding, not expired, not revoked.
+#[derive(Clone, Debug)]
+pub struct Feeder {
+    pub session: Session,
+    /// Id of the session or of the API key.
+    pub actor: String,
+}
+
+/// Somebody who may watch the session in the path: its token (of either scope), or an API key of its tenant. What may be seen
+/// is `session.view`.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    pub session: Session,
+    /// Id of the session or of the API key.
+    pub actor: String,
+}
+
+/// Whoever it is: address, and what is learned about the request.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    pub from: Option<IpAddr>,
+    pub trail: Trail,
+}
+
+/// The client's address as far as it can be known; put into every request by the router.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub Option<IpAddr>);
+
+impl Visitor {
+    fn of(parts: &Parts) -> Visitor {
+        let from = parts.extensions.get::<Client>().and_then(|client| client.0);
+        Visitor { from, trail: parts.extensions.get::<Trail>().cloned().unwrap_or_default() }
+    }
+
+    /// Somebody with this API key; counted against the key's allowance.
+    ///
+    /// # Errors
+    /// 401; 429 after too many refusals from this address, or requests with this key.
+    pub async fn key(&self, api: &Api, presented: &str) -> Result<Who, Problem> {
+        let id = api_key::id(presented);
+        let found = match id {
+            Some(id) => api.keys.read(api, id).await?,
+            None => None,
+        };
+        // Compared in any case, so that an unknown id takes as long as a wrong key.
+        let (key, hash) = match found {
+            Some((key, hash)) => (Some(key), hash),
+            None => (None, [0; 32]),
+        };
+        let same = api_key::matches(presented, &hash);
+        let Some(key) = key.filter(|key| same && key.revoked_at.is_none()) else {
+            return Err(self.refuse(api, "the API key is not known, or was revoked"));
+        };
+        self.admit(api, key).await
+    }
+
+    /// The operator behind this cookie's value.
+    async fn cookie(&self, api: &Api, value: &str) -> Result<Who, Problem> {
+        let actor = api.cookies.actor(value);
+        let found = match &actor {
+            Some(actor) => api.keys.read(api, actor).await?,
+            None => None,
+        };
+        let Some((key, _)) = found.filter(|(key, _)| key.revoked_at.is_none()) else {
+            return Err(self.refuse(api, "you are not signed in any more; open the page by a new link"));
+        };
+        self.admit(api, key).await
+    }
+
+    async fn admit(&self, api: &Api, key: ApiKey) -> Result<Who, Problem> {
+        self.trail.actor(&key.id);
+        api.guard.request(&key.id, &self.trail)?;
+        let now = now_ms();
+        if api.keys.used(&key.id) {
+            // A key that was deleted meanwhile is no reason to fail; a store that is gone shows in what follows.
+            if let Err(error) = api.service.context().store.api_key_used(&key.id, now).await {
+                tracing::warn!("the use of an API key was not noted: {error}");
+            }
+        }
+        Ok(Who { actor: key.id, tenant: key.tenant_id, role: key.role, from: self.from })
+    }
+
+    /// Somebody with this token for the session `id`: the token is good, the session neither expired nor revoked.
+    ///
+    /// # Errors
+    /// 401; 429 after too many refusals from this address.
+    pub async fn session(&self, api: &Api, token: &str, id: &str) -> Result<Holder, Problem> {
+        let now = now_ms();
+        let tokens = &api.service.context().tokens;
+        let claims = tokens.check(token, Scope::Watch, now).or_else(|_| tokens.check(token, Scope::Feed, now));
+        let claims = match claims {
+            Ok(claims) if claims.session == id => claims,
+            Ok(_) => return Err(self.refuse(api, "the session token is for another session")),
+            Err(crate::secure::TokenError::Expired) => {
+                // No guess: it was good once. Clients that sleep through 15 minutes are not to be locked out.
+                let words = "the session token has expired; get a new one by POST /v1/sessions/{id}/token";
+                return Err(Problem::new(Kind::UNAUTHORIZED, words));
+            }
+            Err(_) => return Err(self.refuse(api, "the session token is not valid")),
+        };
+        let session = match api.service.context().store.session(None, id).await {
+            Ok(session) => session,
+            Err(StoreError::NotFound(_)) => return Err(self.refuse(api, "the session token is not valid")),
+            Err(error) => return Err(error.into()),
+        };
+        if session.scope != claims.scope || session.view != claims.view {
+            return Err(self.refuse(api, "the session token is not valid"));
+        }
+        open(&session, now)?;
+        self.trail.actor(&session.id);
+        Ok(Holder { claims, session })
+    }
+
+    fn refuse(&self, api: &Api, words: &str) -> Problem {
+        api.guard.failed(self.from).unwrap_or_else(|| Problem::new(Kind::UNAUTHORIZED, words))
+    }
+}
+
+/// Refuses a session that is over.
+fn open(session: &Session, now: Millis) -> Result<(), Problem> {
+    let over = if session.revoked_at.is_some() {
+        "the session was revoked"
+    } else if session.expires_at <= now {
+        "the session has expired"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Kind::UNAUTHORIZED, format!("{over}; open a new one by POST /v1/sessions")))
+}
+
+/// What a request brings to show who sends it.
+enum Credential<'a> {
+    Key(&'a str),
+    Token(&'a str),
+    Cookie(&'a str),
+}
+
+impl<'a> Credential<'a> {
+    fn of(parts: &'a Parts) -> Result<Option<Credential<'a>>, Problem> {
+        if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+            let bearer = value.to_str().ok().and_then(|value| {
+                let (scheme, rest) = value.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then_some(rest.trim())
+            });
+            let Some(bearer) = bearer.filter(|bearer| !bearer.is_empty()) else {
+                let words = "Authorization: expected `Bearer` and an API key or a session token";
+                return Err(Problem::new(Kind::UNAUTHORIZED, words));
+            };
+            // A session token is three parts between dots and begins as every JWT does.
+            let jwt = bearer.starts_with("eyJ") && bearer.matches('.').count() == 2;
+            return Ok(Some(if jwt { Credential::Token(bearer) } else { Credential::Key(bearer) }));
+        }
+        let Some(value) = cookie(&parts.headers) else { return Ok(None) };
+        own_page(parts)?;
+        Ok(Some(Credential::Cookie(value)))
+    }
+}
+
+/// The value of the operators' cookie.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}
+
+/// A cookie goes along with whatever a browser sends. What changes something must come from a page of ours: browsers say so
+/// by `Sec-Fetch-Site`, older ones by `Origin`; neither can be set by a script.
+fn own_page(parts: &Parts) -> Result<(), Problem> {
+    if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) && !upgrades(&parts.headers) {
+        return Ok(());
+    }
+    let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let own = match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => {
+            let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let host = host.or(parts.uri.authority().map(|authority| authority.as_str()));
+            host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(host)))
+        }
+        (None, None) => false,
+    };
+    if own {
+        Ok(())
+    } else {
+        Err(Problem::new(Kind::FORBIDDEN, "with a cookie only a page of this service may do this"))
+    }
+}
+
+fn upgrades(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
+}
+
+fn nobody() -> Problem {
+    Problem::new(Kind::UNAUTHORIZED, "send `Authorization: Bearer` with an API key or a session token")
+}
+
+/// `id` in the path.
+async fn path_id(parts: &mut Parts, api: &Api) -> Result<String, Problem> {
+    let params = RawPathParams::from_request_parts(parts, api).await;
+    let params = params.map_err(|_| Problem::new(Kind::MALFORMED, "the path cannot be read"))?;
+    let id = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned());
+    id.ok_or_else(|| Problem::not_found("session"))
+}
+
+impl FromRequestParts<Api> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Visitor, Self::Rejection> {
+        Ok(Visitor::of(parts))
+    }
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Caller, Problem> {
+        let visitor = Visitor::of(parts);
+        let who = match Credential::of(parts)? {
+            Some(Credential::Key(key)) => visitor.key(api, key).await?,
+            Some(Credential::Cookie(value)) => visitor.cookie(api, value).await?,
+            Some(Credential::Token(_)) => {
+                let words = "a session token is for /v1/sessions/{id} only; send an API key";
+                return Err(Problem::new(Kind::FORBIDDEN, words));
+            }
+            None => return Err(nobody()),
+        };
+        Ok(Caller(who))
+    }
+}
+
+impl FromRequestParts<Api> for Holder {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Holder, Problem> {
+        let id = path_id(parts, api).await?;
+        let visitor = Visitor::of(parts);
+        match Credential::of(parts)? {
+            Some(Credential::Token(token)) => visitor.session(api, token, &id).await,
+            Some(_) => Err(Problem::new(Kind::FORBIDDEN, "this needs the session's token")),
+            None => Err(nobody()),
+        }
+    }
+}
+
+/// The session in the path and who comes with it; None without any credential.
+async fn on_session(parts: &mut Parts, api: &Api, role: ApiRole) -> Result<Option<(Session, String)>, Problem> {
+    let id = path_id(parts, api).await?;
+    let visitor = Visitor::of(parts);
+    let who = match Credential::of(parts)? {
+        Some(Credential::Token(token)) => {
+            let Holder { session, .. } = visitor.session(api, token, &id).await?;
+            let actor = session.id.clone();
+            return Ok(Some((session, actor)));
+        }
+        Some(Credential::Key(key)) => visitor.key(api, key).await?,
+        Some(Credential::Cookie(value)) => visitor.cookie(api, value).await?,
+        None => return Ok(None),
+    };
+    require(&who, role)?;
+    let session = api.service.context().store.session(who.tenant(), &id).await?;
+    open(&session, now_ms()).map_err(|problem| Problem::new(Kind::CONFLICT, problem.detail))?;
+    Ok(Some((session, who.actor)))
+}
+
+impl OptionalFromRequestParts<Api> for Watcher {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Option<Watcher>, Problem> {
+        let found = on_session(parts, api, ApiRole::Viewer).await?;
+        Ok(found.map(|(session, actor)| Watcher { session, actor }))
+    }
+}
+
+impl FromRequestParts<Api> for Watcher {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Watcher, Problem> {
+        <Watcher as OptionalFromRequestParts<Api>>::from_request_parts(parts, api).await?.ok_or_else(nobody)
+    }
+}
+
+impl OptionalFromRequestParts<Api> for Feeder {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Option<Feeder>, Problem> {
+        let Some((session, actor)) = on_session(parts, api, ApiRole::Game).await? else { return Ok(None) };
+        session.may_feed()?;
+        Ok(Some(Feeder { session, actor }))
+    }
+}
+
+impl FromRequestParts<Api> for Feeder {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Feeder, Problem> {
+        <Feeder as OptionalFromRequestParts<Api>>::from_request_parts(parts, api).await?.ok_or_else(nobody)
+    }
+}
+
+impl Session {
+    /// # Errors
+    /// 403 when it is one for watching.
+    pub(super) fn may_feed(&self) -> Result<(), Problem> {
+        match self.scope {
+            Scope::Feed => Ok(()),
+            Scope::Watch => {
+                Err(Problem::new(Kind::FORBIDDEN, "this session may watch, not feed; open one of scope feed"))
+            }
+        }
+    }
+}
+
+/// Operators that are signed in by cookie: in memory only, so that a restart signs everybody out.
+#[derive(Default)]
+pub struct Cookies(Mutex<HashMap<[u8; 32], Signed>>);
+
+struct Signed {
+    actor: String,
+    until: Instant,
+}
+
+/// An operator's sign-in, as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Id of the API key that it stands for.
+    pub actor: String,
+    /// Until it ends.
+    pub left: Duration,
+}
+
+impl Cookies {
+    /// A new value for a cookie that stands for the API key `actor`. Only its hash is kept.
+    pub fn issue(&self, actor: &str) -> SecretString {
+        let value = crate::secure::random_hex();
+        let now = Instant::now();
+        let mut signed = self.lock();
+        signed.retain(|_, signed| signed.until > now);
+        if signed.len() >= COOKIES
+            && let Some(oldest) = signed.iter().min_by_key(|(_, signed)| signed.until).map(|(hash, _)| *hash)
+        {
+            signed.remove(&oldest);
+        }
+        signed.insert(hash(value.expose_secret()), Signed { actor: actor.to_owned(), until: now + COOKIE_LIFE });
+        value
+    }
+
+    /// Id of the API key that the value stands for.
+    pub fn actor(&self, value: &str) -> Option<String> {
+        let signed = self.lock();
+        signed.get(&hash(value)).filter(|signed| signed.until > Instant::now()).map(|signed| signed.actor.clone())
+    }
+
+    /// Who is signed in, sorted by actor.
+    pub fn list(&self) -> Vec<SignedIn> {
+        let now = Instant::now();
+        let signed = self.lock();
+        let open = signed.values().filter(|signed| signed.until > now);
+        let mut list: Vec<_> =
+            open.map(|signed| SignedIn { actor: signed.actor.clone(), left: signed.until - now }).collect();
+        list.sort_by(|a, b| a.actor.cmp(&b.actor).then(a.left.cmp(&b.left)));
+        list
+    }
+
+    /// Signs one out.
+    pub fn drop_value(&self, value: &str) {
+        self.lock().remove(&hash(value));
+    }
+
+    /// Signs out everybody who came by this API key.
+    pub fn drop_actor(&self, actor: &str) {
+        self.lock().retain(|_, signed| signed.actor != actor);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Signed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looked up by hash: neither the map's comparison nor a dump of memory tells a value.
+fn hash(value: &str) -> [u8; 32] {
+    Sha256::digest(value.as_bytes()).into()
+}
+
+/// API keys that were read a moment ago.
+#[derive(Default)]
+pub struct Keys(Mutex<HashMap<String, Known>>);
+
+struct Known {
+    /// None: no such key.
+    key: Option<(ApiKey, [u8; 32])>,
+    read: Instant,
+    noted: Option<Instant>,
+}
+
+impl Keys {
+    async fn read(&self, api: &Api, id: &str) -> Result<Option<(ApiKey, [u8; 32])>, Problem> {
+        if let Some(known) = self.lock().get(id)
+            && known.read.elapsed() < KEY_FRESH
+        {
+            return Ok(known.key.clone());
+        }
+        let key = api.service.context().store.api_key(id).await?;
+        let mut known = self.lock();
+        if known.len() >= KEYS {
+            known.retain(|_, known| known.read.elapsed() < KEY_FRESH);
+        }
+        // Unknown ids are not kept: they cost a guesser a read each, and no room here.
+        if key.is_some() {
+            let noted = known.get(id).and_then(|known| known.noted);
+            known.insert(id.to_owned(), Known { key: key.clone(), read: Instant::now(), noted });
+        }
+        Ok(key)
+    }
+
+    /// True when the store is to be told that the key is in use.
+    fn used(&self, id: &str) -> bool {
+        let mut known = self.lock();
+        let Some(known) = known.get_mut(id) else { return true };
+        let due = known.noted.is_none_or(|noted| noted.elapsed() >= KEY_USED);
+        if due {
+            known.noted = Some(Instant::now());
+        }
+        due
+    }
+
+    /// The key was changed: read it anew.
+    pub fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

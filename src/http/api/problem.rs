@@ -149,6 +149,7 @@ impl From<crate::store::StoreError> for Problem {
             E::NotFound(what) => Problem::not_found(what),
             E::Stale { .. } => Problem::new(Kind::STALE, format!("{error}; read it again and repeat the change")),
             E::Taken(_) => Problem::new(Kind::CONFLICT, error.to_string()),
+            E::TooMany { limit, .. } => Problem::new(Kind::CONFLICT, error.to_string()).limit(limit as u64),
             E::Backend(words) => Problem::internal(words),
         }
     }

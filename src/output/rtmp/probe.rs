@@ -1,15 +1,15 @@
 //! Looks at a destination step by step, for `agentcast check`: name, port, certificate, RTMP handshake. Publishes
 //! nothing and sends no key.
 
+use super::guard::resolve;
 use super::reason::RtmpError;
 use super::session::{Deadline, io_stream};
 use super::trust::Trust;
 use super::{RtmpOptions, log};
 use crate::output::key::RtmpTarget;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Worse is greater.
@@ -33,7 +33,8 @@ const STEP_DEADLINE: Duration = Duration::from_secs(5);
 /// C1 and S1 (RTMP specification 1.0, section 5.2.3).
 const HANDSHAKE_BYTES: usize = 1_536;
 
-/// Checks in order and stops at the first failure. Takes up to 5 s a step.
+/// Checks in order and stops at the first failure. Takes up to 5 s a step. An address that [`RtmpOptions::guard`] refuses is
+/// not connected to.
 #[must_use]
 pub fn probe(target: &RtmpTarget, options: &RtmpOptions) -> Vec<CheckLine> {
     log::install();
@@ -57,7 +58,7 @@ type Said<'a> = &'a mut dyn FnMut(&'static str, CheckLevel, String);
 fn steps(target: &RtmpTarget, options: &RtmpOptions, say: Said<'_>) -> Result<(), (&'static str, RtmpError)> {
     let (host, port) = (target.host().to_owned(), target.port());
     let address = target.address();
-    let addresses = resolve(&host, port).ok_or(("DNS", RtmpError::Resolve { host: host.clone() }))?;
+    let addresses = resolve(&host, port, options.guard.as_ref(), STEP_DEADLINE, || false).map_err(|e| ("DNS", e))?;
     say("DNS", CheckLevel::Ok, format!("{host} is {}", addresses[0].ip()));
 
     let stream = connect(&addresses).map_err(|e| ("TCP", tcp_error(&e, &address)))?;
@@ -86,20 +87,6 @@ fn steps(target: &RtmpTarget, options: &RtmpOptions, say: Said<'_>) -> Result<()
     }
     say("RTMP", CheckLevel::Ok, format!("{address} answers the handshake"));
     Ok(())
-}
-
-/// In a thread of its own, because a lookup cannot be broken off; after 5 s it is left to end by itself.
-fn resolve(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-    let (tell, told) = channel();
-    let host = host.to_owned();
-    std::thread::Builder::new()
-        .name("resolve".into())
-        .spawn(move || {
-            // Nobody listens any more when it took too long.
-            let _ = tell.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>));
-        })
-        .ok()?;
-    told.recv_timeout(STEP_DEADLINE).ok()?.ok().filter(|a| !a.is_empty())
 }
 
 fn connect(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {

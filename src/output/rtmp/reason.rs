@@ -46,6 +46,9 @@ pub enum RtmpError {
     CaFile { detail: String },
     #[error("no certificates of trusted authorities on this machine; install ca-certificates or name a CA file")]
     NoCa,
+    /// An [`AddressGuard`](super::AddressGuard) refused an address.
+    #[error("{words}; check where the name leads")]
+    Forbidden { words: String },
     #[error("{address}: {detail}")]
     Other { address: String, detail: String },
 }
@@ -101,6 +104,17 @@ impl Failure {
             RtmpError::Rejected { .. } => self.early,
             _ => false,
         }
+    }
+
+    /// Somebody must mend it first: asking again would only try the same thing on another's network.
+    pub fn is_final(&self) -> bool {
+        matches!(self.error, RtmpError::Forbidden { .. })
+    }
+
+    /// Nobody listened there: another address of the same host may do better.
+    pub fn is_of_address(&self) -> bool {
+        use RtmpError::{ConnectTimeout, Refused, Unreachable};
+        matches!(self.error, Refused { .. } | Unreachable { .. } | ConnectTimeout { .. })
     }
 
     /// The server gave a reason.

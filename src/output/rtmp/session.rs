@@ -12,6 +12,7 @@ use crate::output::log;
 use ffmpeg_next::{Dictionary, ffi};
 use secrecy::ExposeSecret;
 use std::ffi::{CString, c_int, c_void};
+use std::net::IpAddr;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -47,6 +48,11 @@ impl Deadline {
             stop_end: AtomicU64::new(NEVER),
             phase: AtomicU8::new(OPENING),
         }
+    }
+
+    /// A connection begins to be made: `time` from now for all of it.
+    pub fn begin_opening(&self, time: Duration) {
+        self.arm(OPENING, time);
     }
 
     fn arm(&self, phase: u8, time: Duration) {
@@ -107,16 +113,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, publishes, and writes onMetaData and the sequence headers.
+    /// Connects within `time`, publishes, and writes onMetaData and the sequence headers. `at`: the address to connect to in
+    /// place of the host's.
     pub fn open(
         target: &RtmpTarget,
+        at: Option<IpAddr>,
+        time: Duration,
         options: &RtmpOptions,
         info: &Arc<StreamInfo>,
         trust: Option<&Trust>,
         deadline: &Arc<Deadline>,
     ) -> Result<Self, Failure> {
         log::begin_capture();
-        deadline.arm(OPENING, options.connect_deadline);
+        deadline.begin_opening(time);
         let mut session = Self {
             context: ptr::null_mut(),
             packet: ptr::null_mut(),
@@ -132,7 +141,7 @@ impl Session {
             address: target.address(),
         };
         session.create()?;
-        session.connect(target, options, trust)?;
+        session.connect(target, at, options, trust)?;
         session.write_header()?;
         Ok(session)
     }
@@ -194,7 +203,13 @@ impl Session {
         }
     }
 
-    fn connect(&mut self, target: &RtmpTarget, options: &RtmpOptions, trust: Option<&Trust>) -> Result<(), Failure> {
+    fn connect(
+        &mut self,
+        target: &RtmpTarget,
+        at: Option<IpAddr>,
+        options: &RtmpOptions,
+        trust: Option<&Trust>,
+    ) -> Result<(), Failure> {
         let mut settings = Dictionary::new();
         settings.set("rtmp_app", target.app());
         settings.set("rtmp_playpath", target.key().map_or("", |k| k.expose()));
@@ -207,7 +222,7 @@ impl Session {
         if let Some(trust) = trust {
             trust.apply(&mut settings);
         }
-        let url = CString::new(target.connect_url().expose_secret()).map_err(|_| self.other("bad address"))?;
+        let url = CString::new(target.connect_url(at).expose_secret()).map_err(|_| self.other("bad address"))?;
         // SAFETY: the context lives; the dictionary goes over to FFmpeg and what it leaves of it is freed.
         let code = unsafe {
             let mut raw = settings.disown();

@@ -1,0 +1,168 @@
+//! Copying, checking and restoring an SQLite store.
+
+use super::place::{InUse, file_error, file_url, prepare, private, sync_folder, with_suffix};
+use super::{Kind, Result, Store, StoreError, schema};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions, Connection};
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// What a look at a database found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The schema's version; migrations bring it to [`Checked::newest`] when it is opened.
+    pub version: i64,
+    /// The version that this program writes.
+    pub newest: i64,
+    pub tenants: i64,
+    pub agents: i64,
+    pub matches: i64,
+}
+
+impl Store {
+    /// Writes a consistent copy of an SQLite store while it is in use, mode 0600. The file must not exist.
+    pub async fn backup(&self, to: &Path) -> Result<()> {
+        if self.parts.kind == Kind::Postgres {
+            return Err(StoreError::Backend("this is a backup of SQLite; copy PostgreSQL with pg_dump".into()));
+        }
+        let name = to
+            .to_str()
+            .ok_or_else(|| StoreError::Backend(format!("{}: the name of the copy must be UTF-8", to.display())))?;
+        // Ours before there is anything in it; SQLite fills an empty file.
+        let file = private(to, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(to, &e))?;
+        let made = self.copy_into(name).await;
+        let made = made.and_then(|()| {
+            file.sync_all().map_err(|e| file_error(to, &e))?;
+            sync_folder(to)
+        });
+        if made.is_err() {
+            _ = std::fs::remove_file(to);
+        }
+        made
+    }
+
+    async fn copy_into(&self, name: &str) -> Result<()> {
+        // The writer's connection: those that only read may not, and in memory there is no other.
+        sqlx::query("VACUUM INTO $1").bind(name).execute(self.write()).await?;
+        Ok(())
+    }
+
+    /// Looks through the whole database: damaged pages, broken references, the schema's version.
+    pub async fn check(&self) -> Result<Checked> {
+        let mut connection = self.read().acquire().await?;
+        check(&mut connection, self.parts.kind).await
+    }
+}
+
+async fn check(connection: &mut AnyConnection, kind: Kind) -> Result<Checked> {
+    if kind == Kind::Sqlite {
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut *connection).await?;
+        if found != ["ok"] {
+            return Err(StoreError::Backend(format!("the database is damaged: {}", found.join("; "))));
+        }
+        let broken = sqlx::query("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1");
+        if broken.fetch_optional(&mut *connection).await?.is_some() {
+            return Err(StoreError::Backend(
+                "the database is damaged: a record belongs to one that is not there".into(),
+            ));
+        }
+    }
+    let version = schema::version(connection, kind).await?;
+    let mut counts = [0; 3];
+    let sql = ["SELECT COUNT(*) FROM tenants", "SELECT COUNT(*) FROM agents", "SELECT COUNT(*) FROM matches"];
+    for (count, sql) in counts.iter_mut().zip(sql) {
+        *count = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+    }
+    let [tenants, agents, matches] = counts;
+    Ok(Checked { version, newest: schema::newest(), tenants, agents, matches })
+}
+
+/// Looks through a database file that nobody writes, without changing it.
+pub async fn check_file(path: &Path) -> Result<Checked> {
+    sqlx::any::install_default_drivers();
+    if !path.is_file() {
+        return Err(StoreError::Backend(format!("{} is no file", path.display())));
+    }
+    let options = AnyConnectOptions::from_str(&file_url(path, "ro")?)?.disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let found = check(&mut connection, Kind::Sqlite).await;
+    connection.close().await?;
+    found
+}
+
+/// Puts a copy in the place of a store's file. Refuses while the store is in use, and before anything is replaced when the copy
+/// is damaged or of a newer schema. Returns where the store that was there before is kept, if there was one.
+///
+/// Whenever it is interrupted, the file is either the whole old store or the whole new one.
+pub async fn restore(copy: &Path, database: &Path) -> Result<Option<PathBuf>> {
+    sqlx::any::install_default_drivers();
+    let fresh = !database.exists();
+    if fresh {
+        // Makes the folder, for the lock beside the database.
+        prepare(database)?;
+    }
+    let done = replace(copy, database, fresh).await;
+    if done.is_err() && fresh {
+        _ = std::fs::remove_file(database);
+    }
+    done
+}
+
+async fn replace(copy: &Path, database: &Path, fresh: bool) -> Result<Option<PathBuf>> {
+    let _alone = InUse::alone(database)?;
+    let new = with_suffix(database, ".restoring");
+    _ = std::fs::remove_file(&new);
+    let checked = take_over(copy, &new).await;
+    if checked.is_err() {
+        _ = std::fs::remove_file(&new);
+    }
+    checked?;
+    // The write-ahead log of the old store must not meet the new one.
+    if !fresh {
+        fold_log(database).await;
+    }
+    let old = with_suffix(database, ".before-restore");
+    let kept = if fresh {
+        None
+    } else {
+        _ = std::fs::remove_file(&old);
+        std::fs::hard_link(database, &old).map_err(|e| file_error(&old, &e))?;
+        Some(old.clone())
+    };
+    for suffix in ["-wal", "-shm"] {
+        // Only there when the old store could not be read; kept with it.
+        let beside = with_suffix(database, suffix);
+        if beside.exists() {
+            std::fs::rename(&beside, with_suffix(&old, suffix)).map_err(|e| file_error(&beside, &e))?;
+        }
+    }
+    std::fs::rename(&new, database).map_err(|e| file_error(database, &e))?;
+    sync_folder(database)?;
+    Ok(kept)
+}
+
+/// Copies the backup beside the database and looks through the copy.
+async fn take_over(copy: &Path, new: &Path) -> Result<Checked> {
+    let mut from = std::fs::File::open(copy).map_err(|e| file_error(copy, &e))?;
+    let mut to = private(new, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(new, &e))?;
+    std::io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(|e| file_error(new, &e))?;
+    check_file(new).await.map_err(|error| match error {
+        StoreError::Backend(words) => StoreError::Backend(format!("{}: {words}", copy.display())),
+        other => other,
+    })
+}
+
+/// Writes the log of a store that is not in use back into its file. One that cannot be read keeps its log beside it.
+async fn fold_log(database: &Path) {
+    let folded = async {
+        let options = AnyConnectOptions::from_str(&file_url(database, "rw")?)?.disable_statement_logging();
+        let mut connection = options.connect().await?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+        connection.close().await?;
+        Ok::<(), StoreError>(())
+    };
+    if let Err(error) = folded.await {
+        tracing::warn!(%error, "the store that is replaced cannot be read; it is kept as it is");
+    }
+}

@@ -1,0 +1,145 @@
+//! Flags, audit, usage, remembered answers.
+
+use super::model::{AuditEntry, Millis, UsageDay};
+use super::rows::{get, json, scoped, to_json};
+use super::{Page, PageRequest, Remembered, Result, Store, StoreError};
+use sqlx::any::AnyRow;
+
+fn audit_entry(row: &AnyRow) -> Result<AuditEntry> {
+    Ok(AuditEntry {
+        id: get(row, "id")?,
+        at: get(row, "at")?,
+        tenant_id: get(row, "tenant_id")?,
+        actor: get(row, "actor")?,
+        action: get(row, "action")?,
+        subject: get(row, "subject")?,
+        details: json(row, "details")?,
+        from: get(row, "origin")?,
+    })
+}
+
+fn usage_day(row: &AnyRow) -> Result<UsageDay> {
+    Ok(UsageDay {
+        agent_id: get(row, "agent_id")?,
+        day: get(row, "day")?,
+        stream_seconds: get(row, "stream_seconds")?,
+        output_seconds: get(row, "output_seconds")?,
+    })
+}
+
+/// Flags and audit.
+impl Store {
+    /// None: never set.
+    pub async fn flag(&self, name: &str) -> Result<Option<bool>> {
+        let sql = "SELECT value FROM flags WHERE name = $1";
+        let value: Option<i64> = sqlx::query_scalar(sql).bind(name).fetch_optional(self.read()).await?;
+        Ok(value.map(|v| v != 0))
+    }
+
+    pub async fn set_flag(&self, name: &str, on: bool, at: Millis) -> Result<()> {
+        let sql = "INSERT INTO flags (name, value, changed_at) VALUES ($1, $2, $3)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at";
+        sqlx::query(sql).bind(name).bind(i64::from(on)).bind(at).execute(self.write()).await?;
+        Ok(())
+    }
+
+    /// `id` of the entry is given by the store. Nothing changes or deletes an entry but [`Store::prune`].
+    pub async fn audit(&self, entry: &AuditEntry) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let id: i64 = sqlx::query_scalar("UPDATE audit_last SET id = id + 1 RETURNING id").fetch_one(&mut *tx).await?;
+        let sql = "INSERT INTO audit (id, at, tenant_id, actor, action, subject, details, origin)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        sqlx::query(sql)
+            .bind(id)
+            .bind(entry.at)
+            .bind(entry.tenant_id.as_deref())
+            .bind(&*entry.actor)
+            .bind(&*entry.action)
+            .bind(&*entry.subject)
+            .bind(to_json(&entry.details)?)
+            .bind(entry.from.as_deref())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Newest first. A page begins after an entry's id, written as a number.
+    pub async fn audit_log(&self, tenant: Option<&str>, page: &PageRequest) -> Result<Page<AuditEntry>> {
+        let before = match &page.after {
+            Some(id) => id.parse::<i64>().map_err(|_| StoreError::NotFound("the audit entry that `after` names"))?,
+            None => i64::MAX,
+        };
+        let sql = scoped!(tenant, "SELECT * FROM audit WHERE", "AND id < $2 ORDER BY id DESC LIMIT $3");
+        let query = sqlx::query(sql).bind(tenant).bind(before).bind(page.rows());
+        page.page(&query.fetch_all(self.read()).await?, audit_entry, |e| e.id.to_string())
+    }
+}
+
+/// Usage.
+impl Store {
+    /// Adds to what the agent used on `day` (`2026-11-21`).
+    pub async fn add_usage(
+        &self,
+        tenant: &str,
+        agent: &str,
+        day: &str,
+        stream_seconds: i64,
+        output_seconds: i64,
+    ) -> Result<()> {
+        let sql = "INSERT INTO usage_days (tenant_id, agent_id, day, stream_seconds, output_seconds)
+            VALUES ($1, $2, $3, $4, $5) ON CONFLICT (agent_id, day) DO UPDATE SET
+            stream_seconds = usage_days.stream_seconds + excluded.stream_seconds,
+            output_seconds = usage_days.output_seconds + excluded.output_seconds";
+        let query = sqlx::query(sql).bind(tenant).bind(agent).bind(day).bind(stream_seconds).bind(output_seconds);
+        query.execute(self.write()).await?;
+        Ok(())
+    }
+
+    /// From day to day, both included; by day, then agent.
+    pub async fn usage(
+        &self,
+        tenant: Option<&str>,
+        agent: Option<&str>,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<UsageDay>> {
+        let sql = scoped!(
+            tenant,
+            "SELECT * FROM usage_days WHERE",
+            "AND ($2 IS NULL OR agent_id = $2) AND day >= $3 AND day <= $4 ORDER BY day, agent_id"
+        );
+        let query = sqlx::query(sql).bind(tenant).bind(agent).bind(from).bind(to);
+        query.fetch_all(self.read()).await?.iter().map(usage_day).collect()
+    }
+}
+
+/// Remembered answers.
+impl Store {
+    /// The answer to an earlier request of this tenant with this Idempotency-Key.
+    pub async fn remembered(&self, tenant: &str, key: &str) -> Result<Option<Remembered>> {
+        let sql = "SELECT request, status, body FROM answers WHERE tenant_id = $1 AND idempotency_key = $2";
+        let row = sqlx::query(sql).bind(tenant).bind(key).fetch_optional(self.read()).await?;
+        let Some(row) = row else { return Ok(None) };
+        let status: i64 = get(&row, "status")?;
+        let status =
+            u16::try_from(status).map_err(|_| StoreError::Backend("an answer's status is no status".into()))?;
+        Ok(Some(Remembered { request: get(&row, "request")?, status, body: get(&row, "body")? }))
+    }
+
+    /// Of two answers under one key the first stays.
+    pub async fn remember(&self, tenant: &str, key: &str, answer: &Remembered, at: Millis) -> Result<()> {
+        let sql = "INSERT INTO answers (tenant_id, idempotency_key, request, status, body, at)
+            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant_id, idempotency_key) DO NOTHING";
+        sqlx::query(sql)
+            .bind(tenant)
+            .bind(key)
+            .bind(&*answer.request)
+            .bind(i64::from(answer.status))
+            .bind(&answer.body[..])
+            .bind(at)
+            .execute(self.write())
+            .await?;
+        Ok(())
+    }
+}
