@@ -66,7 +66,6 @@ impl Log {
     fn start(filter: EnvFilter, format: LogFormat, target: bool) -> Log {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_filter_reloading()
             .with_writer(|| Scrubbed)
             // It would be told by `eprintln!`.
             .log_internal_errors(false)
@@ -75,12 +74,13 @@ impl Log {
         // Only a second start could fail; the first subscriber stays.
         let set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync> = match format {
             LogFormat::Human => {
+                let builder = builder.with_filter_reloading();
                 let handle = builder.reload_handle();
                 let _ = builder.try_init();
                 Box::new(move |filter| handle.reload(filter).is_ok())
             }
             LogFormat::Json => {
-                let builder = builder.json().flatten_event(true);
+                let builder = builder.json().flatten_event(true).with_filter_reloading();
                 let handle = builder.reload_handle();
                 let _ = builder.try_init();
                 Box::new(move |filter| handle.reload(filter).is_ok())

@@ -118,18 +118,6 @@ pub fn ancestor(text: &str) -> Result<String, String> {
     Ok(if plain.len() == text.len() { checked } else { checked.replacen("://", "://*.", 1) })
 }
 
-/// A name, an address, or a suffix that begins with a dot.
-pub fn host(text: &str) -> Result<String, String> {
-    let name = text.to_ascii_lowercase();
-    let bare = name.strip_prefix('.').unwrap_or(&name);
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-    if address || is_host(bare) {
-        Ok(name)
-    } else {
-        Err("expected names like live.example.com or .example.com, without scheme or port".into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,16 +169,6 @@ mod tests {
         assert_eq!(ancestor("https://*.Example.com").unwrap(), "https://*.example.com");
         for text in ["*", "https://*", "https://a.b; script-src *", "'none' *", "https://*.*.b"] {
             assert!(ancestor(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_a_name_an_address_or_a_suffix() {
-        for text in ["live.example.com", ".example.com", "127.0.0.1", "[::1]", "LOCALHOST"] {
-            assert_eq!(host(text).unwrap(), text.to_ascii_lowercase());
-        }
-        for text in ["rtmp://h", "h:1935", "..h", "", ".", "a b"] {
-            assert!(host(text).is_err(), "{text}");
         }
     }
 }
