@@ -267,7 +267,10 @@ struct OutputArgs {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    status::init_logging(cli.verbose);
+    // The service's log is part of its settings.
+    if !matches!(cli.command, Command::Serve(_)) {
+        status::init_logging(cli.verbose);
+    }
     crate::output::log::install();
     // Mesa's device-selection layer looks for a desktop and complains on standard error when there is none; the adapter is
     // chosen by us.
@@ -282,7 +285,7 @@ pub fn main() -> ExitCode {
         Command::Key(args) => key::run(args),
         Command::Apikey(args) => apikey::api_keys(args),
         Command::Tenant(args) => apikey::tenants(args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, cli.verbose),
         Command::Config(args) => settings::config(args),
     };
     done.unwrap_or_else(|error| {
