@@ -310,3 +310,6 @@ fn weight(event: &Event) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;
