@@ -36,7 +36,7 @@ fn arrivals(seed: u64, count: u64) -> Vec<Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn restored_reducer_goes_on_exactly_as_the_saved_one(seed: u64) {

@@ -84,7 +84,7 @@ fn steps() -> impl Strategy<Value = Vec<(u8, bool, u8, u8, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn joined_events_come_to_the_same_state_as_the_events_one_by_one(steps in steps(), calls: u64) {
