@@ -318,9 +318,9 @@ fn without_a_next_match_the_broadcast_waits_says_goodbye_and_ends_with_a_reason(
     rig.pass(46_000);
     assert_eq!(rig.shown.values().collect::<Vec<_>>(), [&Shown::Nothing]);
     assert_eq!(rig.only().state, StreamState::Live);
-    rig.pass(119_000);
+    rig.pass(118_000);
     assert_eq!(rig.only().state, StreamState::Live);
-    rig.pass(1_500);
+    rig.pass(2_500);
     assert_eq!((rig.only().state, rig.fake().scene), (StreamState::Ending, Some(Scene::Ending)));
     assert_eq!(rig.fake().host, "Agent a");
     rig.pass(2_000);

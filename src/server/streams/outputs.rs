@@ -60,7 +60,7 @@ pub async fn make(
             name: order.agent.clone(),
             title: order.title.clone(),
         };
-        return Ok(Box::new(RoomOutput::spawn(target, RoomOptions::default()).map_err(thread)?));
+        return blocking(move || Ok(Box::new(RoomOutput::spawn(target, RoomOptions::default()).map_err(thread)?))).await;
     }
     let target = target(context, d).await?;
     match d.via {
@@ -76,11 +76,20 @@ pub async fn make(
                 Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
             let settings = EgressSettings { room: order.room.clone(), identity, source: None, encoding };
             let api = EgressApi::new(livekit(context)?);
-            let output = EgressOutput::spawn(api, settings, vec![target], Rules::default()).map_err(thread)?;
+            let open = move || EgressOutput::spawn(api, settings, vec![target], Rules::default()).map_err(thread);
+            let output = blocking(open).await?;
             observers.add(output.observer());
             Ok(Box::new(output))
         }
     }
+}
+
+/// Outputs with a runtime of their own must not drop it among the service's tasks when their thread does not start.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NotMade> + Send + 'static,
+) -> Result<T, NotMade> {
+    let failed = |_| NotMade { words: "it could not be opened by a fault of the program".into(), passing: true };
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
 fn livekit(context: &Context) -> Result<Server, NotMade> {
