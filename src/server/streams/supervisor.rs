@@ -74,7 +74,7 @@ impl Supervisor {
             matches,
             stage,
             board: Mutex::new(board),
-            crew: Crew::default(),
+            crew: Crew::new(Handle::current()),
             observers: Observers::default(),
             began: Instant::now(),
             poked: Notify::new(),
@@ -191,7 +191,8 @@ impl Supervisor {
             // Read under the board's lock, under which it is written.
             if look > self.void.load(Ordering::SeqCst) {
                 board.set_settings(Arc::new(config.streaming.clone()));
-                board.world(World { flag, agents, matches }, now, wall);
+                let by_itself = self.stage.shows_by_itself();
+                board.world(World { flag, agents, matches, by_itself }, now, wall);
             }
         });
         Ok(())
@@ -221,14 +222,7 @@ impl Supervisor {
         if tokio::time::timeout_at(by, self.crew.gone()).await.is_err() {
             tracing::error!("not every stream ended in time; what hangs is left behind");
         }
-        let (done, flushed) = oneshot::channel();
-        let flush = async {
-            if self.writes.send(Write::Flush(done)).await.is_ok() {
-                // Gone with the task.
-                let _ = flushed.await;
-            }
-        };
-        if tokio::time::timeout_at(by.max(tokio::time::Instant::now() + Duration::from_secs(1)), flush).await.is_err() {
+        if !self.written(by.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1))).await {
             tracing::error!("the store did not take the last figures in time");
         }
         self.stop.cancel();
@@ -237,6 +231,13 @@ impl Supervisor {
             // A task that panicked has said so.
             let _ = task.await;
         }
+    }
+
+    /// Whether what waits for the store was written within this time.
+    pub async fn written(&self, within: Duration) -> bool {
+        let (done, written) = oneshot::channel();
+        let flush = async { self.writes.send(Write::Flush(done)).await.is_ok() && written.await.is_ok() };
+        tokio::time::timeout(within, flush).await.unwrap_or(false)
     }
 
     // Tasks.
