@@ -11,6 +11,7 @@
 //! | `destinations` | destinations with their sealed keys |
 //! | `matches` | matches, sessions, streams that are wanted |
 //! | `log` | a match's events and snapshots: one transaction for everything that waits (group commit) |
+//! | `records` | native records that matches play |
 //! | `office` | flags, audit, usage, idempotency |
 //! | `retention` | what is thrown away, and when |
 //! | `backup` | copying, checking and restoring an SQLite store |
@@ -26,13 +27,14 @@ pub mod model;
 mod office;
 mod open;
 mod place;
+mod records;
 mod retention;
 mod roster;
 mod rows;
 mod schema;
 
 pub use backup::{Checked, check_file, restore};
-pub use place::{Place, PlaceError};
+pub use place::Place;
 
 use sqlx::AnyPool;
 use std::fmt;
@@ -46,6 +48,8 @@ pub struct Store {
 
 struct Parts {
     kind: Kind,
+    /// Address of an SQLite file; None for memory and servers.
+    file: Option<String>,
     /// Takes all writes. One connection for SQLite, whose writers wait here in their order instead of polling a lock.
     write: AnyPool,
     /// The same as `write` but for an SQLite file.
