@@ -131,13 +131,7 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn connection(
-    stream: GuardedStream,
-    peer: SocketAddr,
-    app: Router,
-    limits: Limits,
-    close: CancellationToken,
-) {
+async fn connection(stream: GuardedStream, peer: SocketAddr, app: Router, limits: Limits, close: CancellationToken) {
     // Answers are small and there is one at a time.
     let _ = stream.tcp().set_nodelay(true);
     let Ok(Ok(http2)) = tokio::time::timeout(limits.head, speaks_http2(stream.tcp())).await else { return };
@@ -397,11 +391,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_stream_outlives_a_connection_and_ends_with_the_server() {
-        let limits = Limits {
-            life: Duration::from_millis(200),
-            close: Duration::from_millis(200),
-            ..Limits::default()
-        };
+        let limits =
+            Limits { life: Duration::from_millis(200), close: Duration::from_millis(200), ..Limits::default() };
         let (address, stop, task) = start(limits).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -4,8 +4,8 @@
 
 mod page;
 
-use super::problem::{Kind, Problem};
 use super::Api;
+use super::problem::{Kind, Problem};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;

@@ -30,12 +30,7 @@ pub(super) fn render(document: &Value) -> String {
     out.push_str("<a href=#schemas>schemas</a><a href=#problems>problems</a><a href=/openapi.json>openapi.json</a></nav></header><main>");
     out.push_str(START);
     for tag in tags {
-        let _ = write!(
-            out,
-            "<section id={0}><h2>{0}</h2><p>{1}</p>",
-            text(&tag["name"]),
-            words(&tag["description"])
-        );
+        let _ = write!(out, "<section id={0}><h2>{0}</h2><p>{1}</p>", text(&tag["name"]), words(&tag["description"]));
         operations(&mut out, document, |operation| list(&operation["tags"]).iter().any(|t| *t == tag["name"]));
         out.push_str("</section>");
     }
@@ -44,7 +39,12 @@ pub(super) fn render(document: &Value) -> String {
     operations(&mut out, document, |operation| !list(&operation["tags"]).iter().any(known));
     out.push_str("</section><section id=schemas><h2>schemas</h2>");
     for (name, schema) in map(&document["components"]["schemas"]) {
-        let _ = write!(out, "<article id=\"schema-{0}\"><h3>{0}</h3><p>{1}</p>", escape(name), words(&schema["description"]));
+        let _ = write!(
+            out,
+            "<article id=\"schema-{0}\"><h3>{0}</h3><p>{1}</p>",
+            escape(name),
+            words(&schema["description"])
+        );
         fields(&mut out, document, schema);
         out.push_str("</article>");
     }
@@ -90,20 +90,29 @@ fn operations(out: &mut String, document: &Value, wanted: impl Fn(&Value) -> boo
                 for param in params {
                     let place = format!("in the {}", text(&param["in"]));
                     let must = param["required"] == true && param["in"] != "path";
-                    row(out, &text(&param["name"]), &format!("{} · {place}", kind(document, &param["schema"])), must, &param["description"]);
+                    row(
+                        out,
+                        &text(&param["name"]),
+                        &format!("{} · {place}", kind(document, &param["schema"])),
+                        must,
+                        &param["description"],
+                    );
                 }
                 out.push_str("</table>");
             }
             for (media, content) in map(&operation["requestBody"]["content"]) {
-                let _ = write!(out, "<h4>Body <code>{}</code> {}</h4>", escape(media), kind(document, &content["schema"]));
+                let _ =
+                    write!(out, "<h4>Body <code>{}</code> {}</h4>", escape(media), kind(document, &content["schema"]));
             }
             for (status, response) in map(&operation["responses"]) {
                 if !status.starts_with('2') && !status.starts_with('3') && status != "101" {
                     continue;
                 }
-                let kinds: Vec<_> = map(&response["content"]).map(|(media, content)| {
-                    format!("<code>{}</code> {}", escape(media), kind(document, &content["schema"]))
-                }).collect();
+                let kinds: Vec<_> = map(&response["content"])
+                    .map(|(media, content)| {
+                        format!("<code>{}</code> {}", escape(media), kind(document, &content["schema"]))
+                    })
+                    .collect();
                 let _ = write!(
                     out,
                     "<h4><b class=status>{}</b> {} {}</h4>",
@@ -209,7 +218,9 @@ fn kind(document: &Value, schema: &Value) -> String {
 fn choices(values: &[Value]) -> String {
     let values: Vec<_> = values
         .iter()
-        .map(|value| format!("<code>{}</code>", escape(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))))
+        .map(|value| {
+            format!("<code>{}</code>", escape(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        })
         .collect();
     values.join(" ")
 }
@@ -254,9 +265,13 @@ fn escape(text: &str) -> String {
 /// What to do about a type of problem.
 fn advice(name: &str) -> &'static str {
     match name {
-        "invalid" => "A field has a value that it cannot have; <code>field</code> names it and <code>limit</code>, where there is one, how much it may be. Correct it; the same request fails again.",
+        "invalid" => {
+            "A field has a value that it cannot have; <code>field</code> names it and <code>limit</code>, where there is one, how much it may be. Correct it; the same request fails again."
+        }
         "malformed" => "The request is no JSON, or a header or the path cannot be read.",
-        "unauthorized" => "No credential, an unknown one, or one that was revoked or has expired. Session tokens live for 15 minutes: <code>POST /v1/sessions/{id}/token</code>.",
+        "unauthorized" => {
+            "No credential, an unknown one, or one that was revoked or has expired. Session tokens live for 15 minutes: <code>POST /v1/sessions/{id}/token</code>."
+        }
         "forbidden" => "The key's role is too low, or the request names what only an admin may name.",
         "not-found" => "It does not exist, or belongs to another tenant: the two cannot be told apart.",
         "method-not-allowed" => "<code>Allow</code> says which methods the address takes.",
@@ -264,9 +279,15 @@ fn advice(name: &str) -> &'static str {
         "stale" => "<code>If-Match</code> named an older version. Read it again and repeat the change.",
         "too-large" => "64 KiB for a body, 2 MiB for a picture, 8 MiB for events and native records.",
         "media-type" => "The body's <code>Content-Type</code> is none that this call takes.",
-        "too-fast" => "Wait for <code>Retry-After</code> seconds. <code>RateLimit</code> says what is left, <code>RateLimit-Policy</code> what there is.",
-        "need-snapshot" => "Too many events are missing before these. Send a <code>state.snapshot</code> and go on from there.",
-        "timeout" => "It took too long. What it was to change may have been changed: look, or repeat it with the same <code>Idempotency-Key</code>.",
+        "too-fast" => {
+            "Wait for <code>Retry-After</code> seconds. <code>RateLimit</code> says what is left, <code>RateLimit-Policy</code> what there is."
+        }
+        "need-snapshot" => {
+            "Too many events are missing before these. Send a <code>state.snapshot</code> and go on from there."
+        }
+        "timeout" => {
+            "It took too long. What it was to change may have been changed: look, or repeat it with the same <code>Idempotency-Key</code>."
+        }
         "internal" => "A mistake of the service; its log says more under the request's id. Trying again may help.",
         "unavailable" => "The service starts, ends or has no room. Try again in a while.",
         _ => "",
