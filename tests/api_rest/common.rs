@@ -98,11 +98,11 @@ async fn both_versions_of_http_are_spoken_on_one_port() {
     for (flag, version) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
         let (url, auth) = (url.clone(), format!("Authorization: Bearer {}", world.admin));
         let output = tokio::task::spawn_blocking(move || {
-            let args = ["-s", "-m", "20", "-w", "\n%{http_version} %{http_code}", "-H", &auth, flag, &url, &url];
+            let args = ["-s", "-m", "20", "-w", "\n%{http_version} %{http_code}", "-H", &auth, flag, &url];
             Command::new("curl").args(args).output().expect("curl is installed")
         });
         let said = String::from_utf8(output.await.unwrap().stdout).unwrap();
-        assert_eq!(said.matches(&format!("\n{version} 200")).count(), 2, "{said}");
+        assert!(said.ends_with(&format!("\n{version} 200")), "{said}");
         assert!(said.contains("\"from\":\"127.0.0.1\""), "{said}");
     }
     stop.send(()).unwrap();

@@ -5,6 +5,7 @@
 mod page;
 
 use super::Api;
+use super::feed::RecordFormat;
 use super::problem::{Kind, Problem};
 use axum::Router;
 use axum::body::Bytes;
@@ -23,7 +24,8 @@ use utoipa::openapi::OpenApi as Document;
         description = "Matches between AI agents in, live streams out. Times are Unix milliseconds; unknown fields are refused; \
             every error is `application/problem+json` (RFC 9457).",
     ),
-    components(schemas(Problem)),
+    // Parameters do not bring their schemas along.
+    components(schemas(Problem, RecordFormat)),
     tags(
         (name = "agents", description = "Who plays and is streamed"),
         (name = "destinations", description = "Where an agent's stream goes, and the stream keys for it"),

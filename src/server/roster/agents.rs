@@ -2,7 +2,7 @@
 
 use super::super::who::Who;
 use super::super::{Service, now_ms};
-use super::{Result, RosterError, TRIES, field, given, limited, text};
+use super::{Result, RosterError, TRIES, again, field, given, limited, text};
 use crate::draw::Size;
 use crate::overlay::{Layout, Theme};
 use crate::raster::{PictureError, decode};
@@ -264,7 +264,7 @@ impl Service {
             agent.updated_at = now_ms();
             match store.update_agent(&agent, Some(agent.version)).await {
                 Ok(agent) => break agent,
-                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };

@@ -2,7 +2,7 @@
 
 use super::super::who::Who;
 use super::super::{Context, Service, now_ms};
-use super::{Result, RosterError, TRIES, field, given, limited, text};
+use super::{Result, RosterError, TRIES, again, field, given, limited, text};
 use crate::output::key::StreamKey;
 use crate::secure::{Binding, HostError, SealError, ingest_host, new_id};
 use crate::store::StoreError;
@@ -171,7 +171,7 @@ impl Service {
             d.updated_at = now_ms();
             match store.update_destination(&d, Some(d.version)).await {
                 Ok(d) => break d,
-                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };
@@ -222,7 +222,7 @@ impl Service {
             match store.put_key(who.tenant(), &sealed).await {
                 Ok(()) => break (sealed, before.is_some()),
                 // Its ingest was changed in between: seal it for the new host.
-                Err(StoreError::Stale { .. }) if tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };
