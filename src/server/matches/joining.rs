@@ -173,7 +173,8 @@ impl Waiting {
         }
         let mut before = None;
         for (index, event) in fresh {
-            if before.is_some_and(|(epoch, seq): (u64, u64)| (event.epoch, event.seq) != (epoch, seq.saturating_add(1))) {
+            if before.is_some_and(|(epoch, seq): (u64, u64)| (event.epoch, event.seq) != (epoch, seq.saturating_add(1)))
+            {
                 return Err(CannotWait::Full);
             }
             before = Some((event.epoch, event.seq));

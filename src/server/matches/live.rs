@@ -99,10 +99,7 @@ impl Live {
             inbox,
             closed: CancellationToken::new(),
             limiter: Mutex::new(Limiter::new()),
-            shown: Mutex::new(Shown {
-                watchers: Some(watch::Sender::new(state.clone())),
-                screens: Vec::new(),
-            }),
+            shown: Mutex::new(Shown { watchers: Some(watch::Sender::new(state.clone())), screens: Vec::new() }),
             face: Mutex::new(Face { record, state, position: at(reducer) }),
             records: super::records::Desk::default(),
         })
@@ -144,9 +141,11 @@ impl Live {
         }
         match phase {
             MatchPhase::Waiting => {}
-            MatchPhase::Running => (record.started_at, record.ended_at) = (Some(now), None),
-            MatchPhase::Over => record.ended_at = Some(now),
-            MatchPhase::Closed => record.ended_at = record.ended_at.or(Some(now)),
+            MatchPhase::Running => {
+                record.started_at = record.started_at.or(Some(now));
+                record.ended_at = None;
+            }
+            MatchPhase::Over | MatchPhase::Closed => record.ended_at = record.ended_at.or(Some(now)),
         }
         record.phase = phase;
         Some(record.clone())

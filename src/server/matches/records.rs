@@ -102,12 +102,7 @@ impl LiveMatch {
     /// Feeds a native record of at most [`RECORD_BYTES`]. It counts as one event, however many it holds.
     ///
     /// A record that is fed [`Pace::AtOnce`] and breaks off, or has no result, is one that goes on: its match does not end.
-    pub async fn feed_record(
-        &self,
-        format: Option<Format>,
-        body: &[u8],
-        pace: Pace,
-    ) -> Result<FeedReport, FeedError> {
+    pub async fn feed_record(&self, format: Option<Format>, body: &[u8], pace: Pace) -> Result<FeedReport, FeedError> {
         if body.len() > RECORD_BYTES {
             let problem = format!("it has {} bytes, the limit is {RECORD_BYTES}", body.len());
             return Err(FeedError::Record(problem));
@@ -216,7 +211,9 @@ fn plan(mark: Option<&Mark>, position: Option<(u64, u64)>, mut events: Vec<Event
     }
     let full = || FeedError::Record("the match has used up its numbers".to_owned());
     let (epoch, base) = match mark {
-        Some(mark) if same == mark.hashes.len() && mark.base + same as i128 == i128::from(seq) + 1 => (epoch, mark.base),
+        Some(mark) if same == mark.hashes.len() && mark.base + same as i128 == i128::from(seq) + 1 => {
+            (epoch, mark.base)
+        }
         // A snapshot takes the place of event `same`.
         Some(_) if same > 0 => (epoch, i128::from(seq) + 2 - same as i128),
         _ => (epoch.checked_add(1).ok_or_else(full)?, 1),
@@ -299,7 +296,8 @@ impl Live {
     /// Goes on with what the store has of a record.
     pub(super) async fn resume(self: &Arc<Live>, bytes: Vec<u8>) {
         let mut slot = self.records.0.lock().await;
-        let damaged = || tracing::error!(id = %self.id, "a record in the store is damaged, it is not played on: post it again");
+        let damaged =
+            || tracing::error!(id = %self.id, "a record in the store is damaged, it is not played on: post it again");
         match loaded(&bytes) {
             None => damaged(),
             Some((Head::Mark { epoch, base }, hashes)) => {

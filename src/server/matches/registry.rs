@@ -72,7 +72,10 @@ impl Matches {
         let saved = match store.load_match(&id).await {
             Ok(saved) => saved,
             Err(error) => {
-                tracing::error!(id, "the log of a match cannot be read, that is tried again with its next event: {error}");
+                tracing::error!(
+                    id,
+                    "the log of a match cannot be read, that is tried again with its next event: {error}"
+                );
                 self.add(record, Reducer::default(), 0, false);
                 return;
             }

@@ -1,11 +1,11 @@
 //! The one writer of a match. Validate, log, publish, acknowledge: in this order, so that what was acknowledged is in the
 //! store and what is refused was never seen.
 
+use super::FeedError;
 use super::joining::{CannotWait, Waiting};
 use super::live::{Live, Message};
 use super::log::replay;
 use super::round::{Answer, Call, Outcome, Round, Waiter, refused};
-use super::FeedError;
 use crate::game::{MatchState, Reducer};
 use crate::server::now_ms;
 use crate::store::StoreError;
@@ -26,6 +26,8 @@ const LOGGED_EVENTS: u64 = 512;
 const LOGGED_BYTES: u64 = 1 << 20;
 /// Joined events leave the last quarter of the limit to others for so long at most.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// A log that could not be read is read again after this, or with the next event.
+const REREAD: Duration = Duration::from_secs(5);
 /// The longest that events wait to be joined; a caller whose turn is later is told to come back.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
@@ -93,9 +95,10 @@ impl Writer {
         }
     }
 
-    /// Its log could not be read: that is tried again before the first event.
-    pub(super) fn unsure(self) -> Writer {
-        Writer { unsure: true, ..self }
+    /// Its log could not be read: that is tried again.
+    pub(super) fn unsure(mut self) -> Writer {
+        self.unsure = true;
+        self
     }
 
     pub(super) async fn run(mut self) {
@@ -111,6 +114,12 @@ impl Writer {
                     () = self.stop.cancelled() => return,
                     () = tokio::time::sleep_until(turn.unwrap_or(self.since)), if turn.is_some() => {
                         self.write(Vec::new()).await;
+                        continue;
+                    }
+                    () = tokio::time::sleep(REREAD), if self.unsure => {
+                        if let Err(error) = self.sure().await {
+                            tracing::warn!(id = %self.live.id, "the log of a match cannot be read yet: {error}");
+                        }
                         continue;
                     }
                     saved = finished(&mut self.saving), if self.saving.is_some() => {
@@ -177,11 +186,7 @@ impl Writer {
                 if self.waiters.is_empty() {
                     self.since = Instant::now();
                 }
-                self.waiters.push(Waiter {
-                    fresh: joined.fresh,
-                    duplicates: joined.duplicates,
-                    answer: call.answer,
-                });
+                self.waiters.push(Waiter { fresh: joined.fresh, duplicates: joined.duplicates, answer: call.answer });
             }
             Err(CannotWait::Full) => {
                 let wait = wait.max(Duration::from_millis(20));
@@ -314,7 +319,9 @@ impl Writer {
 
     async fn store_phase(&mut self) {
         let record = self.live.record();
-        let stored = self.live.parts.store.set_match_phase(&self.live.id, record.phase, now_ms()).await;
+        let at = if record.phase == MatchPhase::Over { record.ended_at } else { record.started_at };
+        let at = at.unwrap_or_else(now_ms);
+        let stored = self.live.parts.store.set_match_phase(&self.live.id, record.phase, at).await;
         self.phase_owed = stored.is_err();
         if let Err(error) = stored {
             tracing::warn!(id = %self.live.id, "the phase of a match could not be stored, it is tried again: {error}");
@@ -415,6 +422,10 @@ fn answer_all(answers: Vec<(oneshot::Sender<Answer>, Answer)>, error: Option<Fee
 /// Says what could not be read of a match's log.
 pub(super) fn report(id: &str, damage: &[String]) {
     if let Some(first) = damage.first() {
-        tracing::error!(id, parts = damage.len(), "the log of a match is damaged, it waits for a state.snapshot: {first}");
+        tracing::error!(
+            id,
+            parts = damage.len(),
+            "the log of a match is damaged, it waits for a state.snapshot: {first}"
+        );
     }
 }
