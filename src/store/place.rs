@@ -1,7 +1,7 @@
 //! Where a store lives; file modes, and the lock that says a file is in use.
 
 use super::{Result, StoreError};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -70,6 +70,15 @@ fn decode(text: &str) -> String {
 
 /// The address by which the SQLite driver opens exactly this file, whatever characters its name has.
 pub(super) fn file_url(path: &Path, mode: &str) -> Result<String> {
+    Ok(format!("sqlite://{}?mode={mode}", encoded(path)?))
+}
+
+/// The same for SQLite itself. Says all that it would else take from the connection that is asked, which may be in memory.
+pub(super) fn file_uri(path: &Path) -> Result<String> {
+    Ok(format!("file:{}?mode=rwc&cache=private", encoded(path)?))
+}
+
+fn encoded(path: &Path) -> Result<String> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -81,15 +90,13 @@ pub(super) fn file_url(path: &Path, mode: &str) -> Result<String> {
     let text = whole
         .to_str()
         .ok_or_else(|| StoreError::Backend(format!("{}: the name of the database must be UTF-8", whole.display())))?;
-    let mut url = String::from("sqlite://");
+    let mut url = String::new();
     for byte in text.bytes() {
         match byte {
             b'/' | b'-' | b'_' | b'.' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => url.push(char::from(byte)),
             _ => url.push_str(&format!("%{byte:02X}")),
         }
     }
-    url.push_str("?mode=");
-    url.push_str(mode);
     Ok(url)
 }
 
