@@ -165,6 +165,10 @@ pub async fn webhooks(report: &mut Report, service: &str) -> anyhow::Result<()> 
 /// What the service's counts say.
 fn judge(status: &serde_json::Value) -> (Level, String, &'static str) {
     let webhooks = &status["webhooks"];
+    if status.get("webhooks").is_some_and(serde_json::Value::is_null) {
+        let fix = "give the service LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET, and start it again";
+        return (Level::Fail, "the service has no LiveKit server".into(), fix);
+    }
     let Some(verified) = webhooks["verified"].as_u64() else {
         return (Level::Fail, "the service's answer is not that of agentcast".into(), "--service: of agentcast serve");
     };
@@ -193,6 +197,8 @@ mod tests {
         assert_eq!(of(json!({"verified": 0, "refused": 0, "last": null})).0, Level::Warn);
         let (level, words, fix) = of(json!({"verified": 0, "refused": 2, "last": null}));
         assert!(level == Level::Fail && words.contains('2') && fix.contains("webhook.api_key"));
+        let (level, _, fix) = of(json!(null));
+        assert!(level == Level::Fail && fix.contains("LIVEKIT_URL"));
         assert_eq!(judge(&json!("hello")).0, Level::Fail);
     }
 }

@@ -1,3 +1,4 @@
+use crate::config::{LogConfig, LogFormat};
 use crate::output::State;
 use crate::output::log::scrub;
 use crate::stream::StreamStatus;
@@ -42,15 +43,70 @@ pub fn init_logging(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("AGENTCAST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    // Only a second call could fail; the first subscriber stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Scrubbed)
-        // It would be told by `eprintln!`.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(verbose > 1)
-        .try_init();
+    Log::start(filter, LogFormat::Human, verbose > 1);
+}
+
+/// The service's log, whose level can change while it runs.
+pub struct Log {
+    format: LogFormat,
+    set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+}
+
+impl Log {
+    /// As the settings say. `verbose` counts only while nothing else names a level.
+    pub fn of_service(config: &LogConfig, level_given: bool, verbose: u8) -> Log {
+        let level = match verbose {
+            1 | 2 if !level_given => "debug",
+            3.. if !level_given => "trace",
+            _ => &config.level,
+        };
+        Log::start(service_filter(level), config.format, verbose > 1)
+    }
+
+    fn start(filter: EnvFilter, format: LogFormat, target: bool) -> Log {
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(|| Scrubbed)
+            // It would be told by `eprintln!`.
+            .log_internal_errors(false)
+            .with_ansi(format == LogFormat::Human && std::io::stderr().is_terminal())
+            .with_target(target || format == LogFormat::Json);
+        // Only a second start could fail; the first subscriber stays.
+        let set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync> = match format {
+            LogFormat::Human => {
+                let builder = builder.with_filter_reloading();
+                let handle = builder.reload_handle();
+                let _ = builder.try_init();
+                Box::new(move |filter| handle.reload(filter).is_ok())
+            }
+            LogFormat::Json => {
+                let builder = builder.json().flatten_event(true).with_filter_reloading();
+                let handle = builder.reload_handle();
+                let _ = builder.try_init();
+                Box::new(move |filter| handle.reload(filter).is_ok())
+            }
+        };
+        Log { format, set }
+    }
+
+    pub fn set_level(&self, level: &str) {
+        if !(self.set)(service_filter(level)) {
+            tracing::warn!("the log's level stays as it is");
+        }
+    }
+
+    /// Tells the operator something that stands at no level: a line of its own, or an object among the others.
+    pub fn tell(&self, words: &str) {
+        match self.format {
+            LogFormat::Human => say!("{words}"),
+            LogFormat::Json => tracing::info!("{words}"),
+        }
+    }
+}
+
+/// The level for everything but what libraries say of each of their steps; naming them asks for that too.
+fn service_filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("wgpu_core=warn,wgpu_hal=warn,naga=warn,sqlx=warn,{level}"))
 }
 
 /// The stream in one line, what matters most first: a narrow terminal cuts it off.

@@ -300,13 +300,18 @@ pub static SETTINGS: &[Setting] = &[
         env: "AGENTCAST_DESTINATIONS_ALLOWED_HOSTS",
         shape: "HOST,…",
         what: "Hosts that streams may be sent to beside Twitch's and YouTube's: live.example.com, or .example.com for all \
-               below it.",
+               below it, each with a port where it is not the usual one (:1936, :* for any).",
         reloads: true,
         kind: Kind::Plain {
             form: Form::List,
             set: |c, text| {
-                c.hosts.allowed = value::list(text, value::host)?;
-                Ok(())
+                c.hosts.allowed = value::list(text, |host| Ok(host.to_ascii_lowercase()))?;
+                // Its own words repeat the text.
+                c.hosts.check().map_err(|_| {
+                    "expected names (live.example.com), suffixes (.example.com) or addresses, each with or without a port \
+                     (:1936, or :* for any)"
+                        .into()
+                })
             },
             show: |c| c.hosts.allowed.join(","),
         },
@@ -350,7 +355,7 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Plain {
             form: Form::Text,
             set: |c, text| {
-                c.livekit_url = optional(text);
+                c.livekit_url = optional(text).map(|text| value::server(&text)).transpose()?;
                 Ok(())
             },
             show: |c| shown(&c.livekit_url),

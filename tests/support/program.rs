@@ -12,7 +12,12 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub fn agentcast() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentcast"));
-    for name in ["AGENTCAST_STREAM_KEY", "AGENTCAST_LOG", "LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"] {
+    // What the developer's own shell has set is none of the tests' business.
+    let others = ["AGENTCAST_STREAM_KEY", "AGENTCAST_CONFIG"];
+    for setting in agentcast::config::settings::SETTINGS {
+        command.env_remove(setting.env).env_remove(format!("{}_FILE", setting.env));
+    }
+    for name in others {
         command.env_remove(name);
     }
     command

@@ -1,132 +1,225 @@
-//! `serve`: takes the webhooks of a LiveKit server and shows what they tell.
+//! `serve`: the service.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | start and end |
+//! | [`keys`] | its secrets, checked before anything else |
+//! | [`care`] | new settings, old records, signals |
+//! | [`news`] | what a LiveKit server tells |
 
-use super::livekit::ServerArgs;
-use super::status::say;
+mod care;
+mod keys;
+mod news;
+
+use super::settings::SettingArgs;
+use super::status::{Log, say};
+use super::usage;
+use crate::config::Config;
+use crate::config::load::Origin;
+use crate::http::api::{self, Api};
 use crate::http::server::{Limits, serve};
-use crate::webhook::{Change, Hub, PATH};
-use anyhow::Context;
+use crate::server::bus::Bus;
+use crate::server::stage::StudioStage;
+use crate::server::{Context, Service};
+use crate::store::model::ApiRole;
+use crate::store::{PageRequest, Place, Store};
+use crate::webhook::{Hub, PATH};
+use anyhow::Context as _;
 use axum::Router;
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use care::{Reloader, Stop};
 use clap::Args;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{DirBuilder, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+
+/// From the signal to the last packet of a stream.
+const LEAVE_AIR: Duration = Duration::from_secs(20);
+/// Sockets and calls that run.
+const CLOSE_CALLS: Duration = Duration::from_secs(3);
+/// All of the end.
+const DRAIN: Duration = Duration::from_secs(30);
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// Address and port to listen on (port 0: any free one). The status page answers only callers on this host
-    #[arg(long, env = "AGENTCAST_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
     #[command(flatten)]
-    server: ServerArgs,
+    settings: SettingArgs,
 }
 
-pub(super) fn run(args: Serve) -> anyhow::Result<ExitCode> {
-    let server = args.server.server()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
-        let stop = stopped().context("signals cannot be handled")?;
-        let listener = TcpListener::bind(args.listen)
+pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
+    let inputs = args.settings.inputs();
+    let loaded = args.settings.load()?;
+    let keys = keys::keys(&loaded)?;
+    let level_given = loaded.origins.get("log.level").is_some_and(|origin| *origin != Origin::Default);
+    let log = Arc::new(Log::of_service(&loaded.config.log, level_given, verbose));
+    for warning in &loaded.warnings {
+        log.tell(&format!("warning: {warning}"));
+    }
+    if let Some(path) = &loaded.config.ca_file {
+        File::open(path).with_context(|| usage(format!("destinations.ca_file {}", path.display())))?;
+    }
+    let place = loaded.secrets.place(&loaded.config);
+    let _alone = alone(&loaded.config.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        // From here on a signal means a clean end.
+        let mut stop = Stop::listen().context("signals cannot be handled")?;
+        let reloader = Reloader::new(inputs, loaded.clone(), log.clone()).context("signals cannot be handled")?;
+        let config = &loaded.config;
+        let listener = TcpListener::bind(config.listen)
             .await
-            .with_context(|| format!("--listen {}: cannot listen there; name another port", args.listen))?;
+            .with_context(|| format!("--listen {}: cannot listen there; name another port", config.listen))?;
         let address = listener.local_addr()?;
-        let hub = Hub::new(&server);
-        say!("agentcast serve: http://{address}/, LiveKit at {}", server.host());
-        say!("webhooks: name http://{address}{PATH} under webhook.urls of the LiveKit server, or what leads there");
-        let changes = hub.subscribe();
-        let app = hub.router().merge(pages(hub.clone()));
-        tokio::select! {
-            () = serve(listener, app, Limits::default(), stop) => {}
-            () = hub.run() => {}
-            () = tell(changes) => {}
+        let store = Store::open(&place).await.with_context(|| format!("the store ({})", whereabouts(&place)))?;
+        let hub = keys.livekit.as_ref().map(Hub::new);
+        let context = Context {
+            store,
+            keyring: Arc::new(keys.keyring),
+            tokens: Arc::new(keys.tokens),
+            bus: Bus::default(),
+            config: Arc::new(RwLock::new(Arc::new(config.clone()))),
+            livekit: keys.livekit,
+            hub: hub.clone(),
+        };
+        let stage = Arc::new(StudioStage::new(config.streaming.adapter.clone().into()));
+        let service = Service::start(context.clone(), stage.clone()).await.context("the service cannot start")?;
+        let api = Api::new(service.clone());
+        // Fonts and shaders take a second; nobody waits for them, and `/readyz` says when they are there.
+        let warm = {
+            let api = api.clone();
+            tokio::task::spawn_blocking(move || api.live.set_stage(stage.warm_up()))
+        };
+        let (end_calls, calls_end) = oneshot::channel::<()>();
+        let app = app(&api, hub.as_ref());
+        let server = tokio::spawn(serve(listener, app, Limits::default(), async { _ = calls_end.await }));
+        greet(&log, config, &context, &place, address).await;
+        notify("READY=1");
+        let mut care = tokio::task::JoinSet::new();
+        care.spawn(care::prune(service.clone()));
+        let poked = service.clone();
+        care.spawn(reloader.run(context.clone(), move || poked.streams().poke()));
+        if let Some(hub) = hub {
+            care.spawn(news::tell(hub.subscribe()));
+            care.spawn(async move { hub.run().await });
         }
-        say!("agentcast serve: stopped");
+        stop.asked().await;
+        notify("STOPPING=1");
+        log.tell("agentcast serve: ending; what is on air is finished. Once more ends it at once");
+        tokio::select! {
+            () = drain(&api, &service, end_calls, server) => {}
+            () = stop.asked() => end_at_once("asked twice"),
+            () = tokio::time::sleep(DRAIN) => end_at_once("30 s were not enough"),
+        }
+        care.shutdown().await;
+        // It only matters while it starts.
+        warm.abort();
+        log.tell("agentcast serve: stopped");
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }
 
-/// Ready once somebody asks the program to end.
-fn stopped() -> std::io::Result<impl Future<Output = ()>> {
-    let [int, term, hup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let (mut int, mut term, mut hup) = (int?, term?, hup?);
-    Ok(async move {
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
-            _ = hup.recv() => {}
-        }
-    })
-}
-
-fn pages(hub: Hub) -> Router {
-    Router::new().route("/healthz", get(async || "ok\n")).route("/status.json", get(status)).with_state(hub)
-}
-
-/// Names of who watches are nobody else's business, so only callers on this host are answered: by their address, and by
-/// the name that they call us by, since a proxy and a page of another site call from here too.
-async fn status(ConnectInfo(peer): ConnectInfo<SocketAddr>, State(hub): State<Hub>, headers: HeaderMap) -> Response {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !peer.ip().to_canonical().is_loopback() || !crate::http::is_loopback(host) {
-        return (StatusCode::FORBIDDEN, "only for callers on the host that agentcast runs on\n").into_response();
-    }
-    match serde_json::to_string(&hub.status()) {
-        Ok(body) => {
-            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+/// The API, and what a LiveKit server and `agentcast check --service` ask for.
+fn app(api: &Api, hub: Option<&Hub>) -> Router {
+    let app = api::router(api.clone()).merge(news::page(hub.cloned()));
+    match hub {
+        Some(hub) => app.merge(hub.router()),
+        None => app,
     }
 }
 
-/// Logs what changes. Never ends by itself.
-async fn tell(mut changes: Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            // Names come from outside: quoted, so that a terminal takes no orders from them.
-            Ok(Change::RoomStarted { room, .. }) => tracing::info!("room {room:?} started"),
-            Ok(Change::RoomFinished { room, .. }) => tracing::info!("room {room:?} finished"),
-            Ok(Change::ParticipantJoined { room, identity, .. }) => tracing::info!("{identity:?} joined {room:?}"),
-            Ok(Change::ParticipantLeft { room, identity, .. }) => tracing::info!("{identity:?} left {room:?}"),
-            Ok(Change::Viewers { room, now, .. }) => tracing::info!("{now} watch {room:?}"),
-            Ok(Change::TrackPublished { room, identity, .. }) => {
-                tracing::info!("{identity:?} publishes a track in {room:?}");
-            }
-            Ok(Change::TrackUnpublished { room, identity, .. }) => {
-                tracing::info!("{identity:?} took a track back in {room:?}");
-            }
-            Ok(Change::Egress(info)) => {
-                let error = crate::output::log::scrub(&info.error);
-                tracing::info!(
-                    "egress {:?} of {:?}: {}, {error:?}",
-                    info.egress_id,
-                    info.room_name,
-                    word(info.status())
-                );
-            }
-            Ok(Change::Ingress(ingress)) => {
-                let state = if ingress.live { "live" } else { "ended" };
-                tracing::info!("ingress {:?} into {:?}: {state}", ingress.id, ingress.room);
-            }
-            Err(RecvError::Lagged(missed)) => tracing::warn!("{missed} changes were too many to tell one by one"),
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
+/// No new streams and no new callers; then GOPs and files end, then calls, then the store.
+async fn drain(api: &Api, service: &Service, end_calls: oneshot::Sender<()>, server: tokio::task::JoinHandle<()>) {
+    // `/readyz` says no while streams end, so that a load balancer looks elsewhere.
+    api.live.drain();
+    service.leave_air(LEAVE_AIR).await;
+    let _ = end_calls.send(());
+    api.close(CLOSE_CALLS).await;
+    if server.await.is_err() {
+        tracing::error!("the HTTP server ended by a panic");
+    }
+    service.close().await;
+}
+
+/// No destructor may hold this up, and none needs to run: what was acknowledged is on disk.
+fn end_at_once(why: &str) -> ! {
+    say!("agentcast serve: ended at once: {why}");
+    // SAFETY: it has no preconditions.
+    unsafe { libc::_exit(1) }
+}
+
+/// Makes the data folder and holds it until the process ends: two services on one store would both go on air.
+fn alone(folder: &Path) -> anyhow::Result<File> {
+    let what = || format!("data_dir {}", folder.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(what)?;
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("agentcast.lock"));
+    let lock = lock.with_context(what)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| anyhow::anyhow!("{}: another agentcast serve is using it", what()))?;
+    Ok(lock)
+}
+
+fn whereabouts(place: &Place) -> String {
+    match place {
+        Place::Sqlite(path) => format!("SQLite, {}", path.display()),
+        Place::Memory => "in memory, gone with this process".into(),
+        Place::Postgres(_) => "PostgreSQL".into(),
     }
 }
 
-fn word(status: livekit_protocol::EgressStatus) -> &'static str {
-    use livekit_protocol::EgressStatus as S;
-    match status {
-        S::EgressStarting => "starting",
-        S::EgressActive => "active",
-        S::EgressEnding => "ending",
-        S::EgressComplete => "complete",
-        S::EgressFailed => "failed",
-        S::EgressAborted => "aborted",
-        S::EgressLimitReached => "ended at its limit",
+/// What an operator needs to know first.
+async fn greet(log: &Log, config: &Config, context: &Context, place: &Place, address: SocketAddr) {
+    let livekit = context.livekit.as_ref().map(|server| format!(", LiveKit at {}", server.host()));
+    log.tell(&format!("agentcast serve: http://{address}/{}", livekit.as_deref().unwrap_or_default()));
+    let base = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    log.tell(&format!("docs:     {base}/docs"));
+    log.tell(&format!("data:     {}", whereabouts(place)));
+    if livekit.is_some() {
+        log.tell(&format!("webhooks: name {base}{PATH} under webhook.urls of the LiveKit server, or what leads there"));
+    }
+    let on = context.store.flag("streaming").await.ok().flatten().unwrap_or(config.streaming.enabled);
+    if on {
+        log.tell("streams:  on; PUT /v1/flags/streaming {\"enabled\":false} ends them all");
+    } else {
+        log.tell("streams:  off; nothing goes on air until PUT /v1/flags/streaming {\"enabled\":true}, or STREAMING_ENABLED=true");
+    }
+    let first = PageRequest { after: None, limit: 200 };
+    let admin = context.store.api_keys(None, &first).await.is_ok_and(|page| {
+        page.next.is_some() || page.items.iter().any(|key| key.role == ApiRole::Admin && key.revoked_at.is_none())
+    });
+    if !admin {
+        log.tell(
+            "no key:   nobody can call the API yet; make the first key: agentcast apikey create --role admin --name me",
+        );
+    }
+    if config.public_url.is_none() && !address.ip().is_loopback() {
+        log.tell("warning: PUBLIC_URL is not set: links and cookies will not work behind a proxy or a name");
     }
 }
+
+/// Tells systemd (Type=notify), where it asked for it.
+#[cfg(target_os = "linux")]
+fn notify(state: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&socket),
+    };
+    let told = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = told {
+        tracing::warn!("NOTIFY_SOCKET: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify(_state: &str) {}

@@ -1,0 +1,98 @@
+//! The service's secrets, checked before anything else is touched.
+
+use crate::cli::usage;
+use crate::config::load::Loaded;
+use crate::livekit::Server as LiveKit;
+use crate::secure::{Keyring, KeyringError, TokenSigner};
+use secrecy::{ExposeSecret, SecretString};
+
+pub struct Keys {
+    pub keyring: Keyring,
+    pub tokens: TokenSigner,
+    pub livekit: Option<LiveKit>,
+}
+
+/// Reads them all.
+///
+/// # Errors
+/// Everything that is missing or weak, each with the command that makes a good one; exit code 2.
+pub fn keys(loaded: &Loaded) -> anyhow::Result<Keys> {
+    let secrets = &loaded.secrets;
+    let keyring = match &secrets.stream_key_encryption_key {
+        Some(text) => Keyring::parse(text),
+        None => Err(KeyringError::Missing),
+    };
+    let keyring = keyring.map_err(|error| error.to_string());
+    let tokens = match &secrets.streaming_jwt_secret {
+        Some(text) => TokenSigner::parse(text).map_err(|error| {
+            let words = error.to_string();
+            if words.contains(MAKE_JWT) { words } else { format!("{words}; {MAKE_JWT} makes a good one") }
+        }),
+        None => Err(format!("STREAMING_JWT_SECRET is not set; {MAKE_JWT} makes one")),
+    };
+    let livekit = livekit(loaded);
+    match (keyring, tokens, livekit) {
+        (Ok(keyring), Ok(tokens), Ok(livekit)) => Ok(Keys { keyring, tokens, livekit }),
+        (keyring, tokens, livekit) => {
+            let wrong: Vec<_> = [keyring.err(), tokens.err(), livekit.err()].into_iter().flatten().collect();
+            let words = format!("the service does not start:\n{}", wrong.join("\n"));
+            Err(usage(words).into())
+        }
+    }
+}
+
+const MAKE_JWT: &str = "`agentcast key generate --jwt`";
+
+/// The LiveKit server when its address or key is set; then all three are needed.
+fn livekit(loaded: &Loaded) -> Result<Option<LiveKit>, String> {
+    let text = |secret: &Option<SecretString>| secret.as_ref().map(|text| text.expose_secret().to_owned());
+    let url = loaded.config.livekit_url.clone();
+    let (key, secret) = (text(&loaded.secrets.livekit_api_key), text(&loaded.secrets.livekit_api_secret));
+    match (url, key, secret) {
+        (None, None, None) => Ok(None),
+        (Some(url), Some(key), Some(secret)) => {
+            LiveKit::new(&url, &key, SecretString::from(secret)).map(Some).map_err(|error| error.to_string())
+        }
+        (url, key, secret) => {
+            let all = [
+                (url.is_none(), "LIVEKIT_URL"),
+                (key.is_none(), "LIVEKIT_API_KEY"),
+                (secret.is_none(), "LIVEKIT_API_SECRET"),
+            ];
+            let missing: Vec<_> = all.into_iter().filter_map(|(missing, name)| missing.then_some(name)).collect();
+            let words = "your LiveKit server's configuration has them; without any of the three there are no rooms";
+            Err(format!("not set: {}; {words}", missing.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::Inputs;
+
+    fn words(env: &[(&str, &str)]) -> String {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let loaded = Inputs { env, ..Inputs::default() }.load().unwrap();
+        keys(&loaded).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_said_at_once_with_the_command_that_makes_it() {
+        let said = words(&[("LIVEKIT_URL", "wss://live.example.com")]);
+        for wanted in [
+            "STREAM_KEY_ENCRYPTION_KEY is not set; `agentcast key generate` makes one",
+            "STREAMING_JWT_SECRET is not set; `agentcast key generate --jwt` makes one",
+            "not set: LIVEKIT_API_KEY, LIVEKIT_API_SECRET",
+        ] {
+            assert!(said.contains(wanted), "{said}");
+        }
+    }
+
+    #[test]
+    fn weak_secrets_are_refused_without_being_repeated() {
+        let said = words(&[("STREAM_KEY_ENCRYPTION_KEY", "canary-1"), ("STREAMING_JWT_SECRET", "canary-2")]);
+        assert!(said.contains("`agentcast key generate`") && said.contains(MAKE_JWT), "{said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
