@@ -12,9 +12,12 @@ fn one_event_an_array_and_lines_are_applied_once_each_however_often_they_come() 
     let (path, holder) = (session.path("/events"), &session.holder);
     let (started, one, two) = (sender.started(), sender.score(1), sender.score(2));
     let report = holder.post(&path, &started).expect(200);
-    assert_eq!(report, json!({
-        "epoch": 1, "seq": 1, "applied": 1, "duplicates": 0, "held": 0, "ignored": 0, "needSnapshot": false
-    }));
+    assert_eq!(
+        report,
+        json!({
+            "epoch": 1, "seq": 1, "applied": 1, "duplicates": 0, "held": 0, "ignored": 0, "needSnapshot": false
+        })
+    );
     assert_eq!(holder.post(&path, &json!([one, two])).expect(200)["seq"], 3);
     let lines = format!("{}\n\n{}\n", two, sender.score(3));
     let ndjson = holder.call("POST", &path, &["Content-Type: application/x-ndjson"], lines.as_bytes());
@@ -160,7 +163,8 @@ fn a_feed_socket_says_what_is_wrong_and_goes_on() {
     assert_eq!((&error["type"], &error["message"]), (&json!("error"), &json!(2)), "{error}");
     assert_eq!(error["problem"]["type"], "/docs#malformed", "{error}");
     // A bad one between good ones takes none of them with it.
-    let (one, mut bad) = (sender.score(1), sender.event("feed", json!({ "kind": "move", "text": "x", "actor": "ghost" })));
+    let (one, mut bad) =
+        (sender.score(1), sender.event("feed", json!({ "kind": "move", "text": "x", "actor": "ghost" })));
     bad["vis"] = json!("public");
     let two = sender.score(2);
     socket.send_together(&[one, bad, two]);

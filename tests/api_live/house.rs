@@ -1,5 +1,6 @@
 //! The service in this process, and its callers.
 
+use crate::support::service::Client;
 use agentcast::config::Config;
 use agentcast::encode::{Profile, VideoCodec, VideoSettings};
 use agentcast::game::MatchState;
@@ -12,7 +13,6 @@ use agentcast::store::model::{ApiKey, ApiRole, Tenant};
 use agentcast::store::{Place, Store};
 use agentcast::stream::{Eyes, Meters, OutputId, StreamStatus};
 use agentcast::studio::StreamSettings;
-use crate::support::service::Client;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -75,15 +75,8 @@ impl House {
         runtime.spawn(async move { axum::serve(listener, app).await });
         let address = address.to_string();
         let nobody = Client { address: address.clone(), token: String::new() };
-        let mut house = House {
-            runtime,
-            api,
-            address,
-            tenant: "ten_a".into(),
-            operator: nobody.clone(),
-            game: nobody,
-            stage,
-        };
+        let mut house =
+            House { runtime, api, address, tenant: "ten_a".into(), operator: nobody.clone(), game: nobody, stage };
         house.add_tenant("ten_a");
         house.operator = house.key(Some("ten_a"), ApiRole::Operator);
         house.game = house.key(Some("ten_a"), ApiRole::Game);

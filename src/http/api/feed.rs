@@ -186,7 +186,8 @@ pub(super) async fn feed_socket(
     if let Some(Feeder(access)) = &feeder {
         access.live(&api)?;
     }
-    let upgrade = upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
+    let upgrade =
+        upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
     let permit = if feeder.is_none() { Some(stranger(&api)?) } else { None };
     Ok(upgrade.max_message_size(EVENTS_BYTES).max_frame_size(EVENTS_BYTES).on_upgrade(move |socket| {
         let tasks = api.tasks.clone();
