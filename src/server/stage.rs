@@ -19,6 +19,10 @@ pub trait Stage: Send + Sync {
     /// # Errors
     /// What is wrong and what to do, for operators.
     fn open(&self, settings: &StreamSettings) -> Result<Box<dyn OnStage>, String>;
+    /// Its broadcasts have outputs of their own (a preview, a file): an agent is on air without a destination, too.
+    fn shows_by_itself(&self) -> bool {
+        false
+    }
     /// Where all its broadcasts measure.
     fn meters(&self) -> Arc<Meters>;
 }

@@ -508,7 +508,8 @@ impl Board {
     fn place(&mut self, now: Ms) {
         for id in self.streams.keys().cloned().collect::<Vec<_>>() {
             let Some(stream) = self.streams.get(&id).filter(|s| s.encode.is_none()) else { continue };
-            let sends = stream.destinations.iter().any(|d| self.unusable(d).is_none());
+            let by_itself = self.world.as_ref().is_some_and(|w| w.by_itself);
+            let sends = by_itself || stream.destinations.iter().any(|d| self.unusable(d).is_none());
             if stream.is_ending() || !sends {
                 continue;
             }
@@ -905,3 +906,7 @@ fn new_record(agent: &Agent, match_id: &str, wall: Millis) -> StreamRecord {
         reason: None,
     }
 }
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

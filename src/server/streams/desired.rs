@@ -20,6 +20,8 @@ pub struct World {
     pub agents: BTreeMap<String, Candidate>,
     /// Matches that are not closed, oldest first.
     pub matches: Vec<Match>,
+    /// Streams are seen without a destination, too.
+    pub by_itself: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -159,7 +161,7 @@ pub fn desired(
         let never = match candidate {
             _ if !world.flag => Some(Reason::FlagOff),
             None => Some(Reason::SwitchOff),
-            Some(c) if c.destinations.iter().all(|d| !d.enabled) => Some(Reason::NoDestination),
+            Some(c) if !world.by_itself && c.destinations.iter().all(|d| !d.enabled) => Some(Reason::NoDestination),
             Some(c) => used_up(&c.agent.limits, spent(agent), settings),
         };
         let playing = world.matches.iter().filter(|m| runs_with(m, agent));
@@ -170,7 +172,7 @@ pub fn desired(
             out.end.extend(mine.iter().map(|t| (t.stream.clone(), reason.clone())));
             continue;
         };
-        one_agent(candidate, &mine, playing.collect(), stopped, &mut out);
+        one_agent(candidate, &mine, playing.collect(), stopped, world.by_itself, &mut out);
     }
     out
 }
@@ -181,6 +183,7 @@ fn one_agent(
     mine: &[&There],
     playing: Vec<&Match>,
     stopped: &BTreeSet<(String, String)>,
+    by_itself: bool,
     out: &mut Desired,
 ) {
     let agent = &candidate.agent.id;
@@ -200,7 +203,7 @@ fn one_agent(
         let usable = candidate.destinations.iter().filter(|d| d.enabled);
         let usable = usable.filter(|d| count == 0 || d.kind == DestinationKind::LivekitRoom);
         let destinations: Vec<_> = usable.map(|d| d.id.clone()).collect();
-        if destinations.is_empty() && stream.is_none() {
+        if destinations.is_empty() && stream.is_none() && !by_itself {
             return false;
         }
         count += 1;
