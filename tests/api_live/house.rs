@@ -5,7 +5,7 @@ use agentcast::config::Config;
 use agentcast::encode::{Profile, VideoCodec, VideoSettings};
 use agentcast::game::MatchState;
 use agentcast::http::api::{Api, router};
-use agentcast::output::{Destination, Status};
+use agentcast::output::{Destination, State, Status};
 use agentcast::secure::{Keyring, TokenSigner, api_key};
 use agentcast::server::stage::{OnStage, Scene, Stage};
 use agentcast::server::{Context, Service, bus::Bus, now_ms};
@@ -51,6 +51,8 @@ impl House {
         (config.limits.events_per_second, config.limits.events_burst) = (10_000, 10_000);
         (config.limits.requests_per_second, config.limits.requests_burst) = (10_000, 10_000);
         config.streaming.enabled = true;
+        config.hosts.allowed = vec!["127.0.0.1:*".into()];
+        config.hosts.allow_private = true;
         let (listener, address) = runtime.block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -241,7 +243,7 @@ impl Socket {
     }
 }
 
-/// Streams of this stage show themselves and draw nothing.
+/// Streams of this stage draw nothing and send nothing; their destinations are live at once.
 #[derive(Default)]
 pub struct FakeStage {
     pub scenes: Arc<Mutex<Vec<Option<Scene>>>>,
@@ -250,15 +252,12 @@ pub struct FakeStage {
 struct FakeShow {
     scenes: Arc<Mutex<Vec<Option<Scene>>>>,
     runs: AtomicBool,
+    outputs: Mutex<Vec<OutputId>>,
 }
 
 impl Stage for FakeStage {
     fn open(&self, _: &StreamSettings) -> Result<Box<dyn OnStage>, String> {
-        Ok(Box::new(FakeShow { scenes: self.scenes.clone(), runs: AtomicBool::new(true) }))
-    }
-
-    fn shows_by_itself(&self) -> bool {
-        true
+        Ok(Box::new(FakeShow { scenes: self.scenes.clone(), runs: AtomicBool::new(true), outputs: Mutex::default() }))
     }
 
     fn meters(&self) -> Arc<Meters> {
@@ -272,10 +271,15 @@ impl OnStage for FakeShow {
     }
 
     fn add(&self, _: Box<dyn Destination>) -> Result<OutputId, String> {
-        Ok(1)
+        let mut outputs = self.outputs.lock().unwrap();
+        let id = outputs.last().map_or(1, |last| last + 1);
+        outputs.push(id);
+        Ok(id)
     }
 
-    fn remove(&self, _: OutputId, _: Duration) {}
+    fn remove(&self, output: OutputId, _: Duration) {
+        self.outputs.lock().unwrap().retain(|id| *id != output);
+    }
 
     fn scene(&self, scene: Option<Scene>) {
         self.scenes.lock().unwrap().push(scene);
@@ -290,7 +294,9 @@ impl OnStage for FakeShow {
     }
 
     fn status(&self) -> StreamStatus {
-        StreamStatus { frames: 7, fps: 30.0, ..StreamStatus::default() }
+        let ids = self.outputs.lock().unwrap().clone();
+        let live = Status { state: State::Live, ..Status::default() };
+        StreamStatus { frames: 7, fps: 30.0, outputs: vec![live; ids.len()], ids, ..StreamStatus::default() }
     }
 
     fn video(&self) -> VideoSettings {

@@ -9,12 +9,16 @@ use serde_json::{Value, json};
 fn on_air(house: &House) -> (String, String, String) {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let agent = text(&house.operator.post("/v1/agents", &json!({ "name": "Ada" })).expect(201)["id"]);
+    let body = json!({ "kind": "rtmp", "ingest": "rtmp://127.0.0.1:1/live" });
+    let destination = house.operator.post(&format!("/v1/agents/{agent}/destinations"), &body).expect(201);
+    let key = format!("/v1/destinations/{}/key", text(&destination["id"]));
+    house.operator.put(&key, &json!({ "key": "some-stream-key" })).expect(200);
     house.operator.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true })).expect(200);
     let made = house.game.feed_session("m", json!({ "x": agent }));
     house.game.push(made["session"]["id"].as_str().unwrap(), &[Sender::new("m").started()]).expect(200);
     let stream = wait_until("the stream", PATIENCE, || {
         let list = house.operator.get("/v1/streams").expect(200);
-        let open = list["items"].as_array().unwrap().iter().find(|s| s["frames"] == 7).cloned();
+        let open = list["items"].as_array().unwrap().iter().find(|s| s["state"] == "live").cloned();
         open.map(|stream| text(&stream["id"]))
     });
     (agent, text(&made["match"]["id"]), stream)

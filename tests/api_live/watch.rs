@@ -21,7 +21,9 @@ impl Sse {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let more: String = more.iter().map(|line| format!("{line}\r\n")).collect();
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{more}\r\n");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{more}\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         let mut sse = Sse { stream, bytes: Vec::new(), read: 0 };
         let head = sse.until("\r\n\r\n").expect("an answer");
