@@ -32,7 +32,6 @@ pub struct House {
     runtime: Runtime,
     pub api: Api,
     pub address: String,
-    pub tenant: String,
     pub operator: Client,
     pub game: Client,
     pub stage: Arc<FakeStage>,
@@ -78,7 +77,6 @@ impl House {
         let address = address.to_string();
         let nobody = Client { address: address.clone(), token: String::new() };
         let mut house =
-            House { runtime, api, address, tenant: "ten_a".into(), operator: nobody.clone(), game: nobody, stage };
         house.add_tenant("ten_a");
         house.operator = house.key(Some("ten_a"), ApiRole::Operator);
         house.game = house.key(Some("ten_a"), ApiRole::Game);

@@ -3,9 +3,11 @@
 use crate::house::{House, PATIENCE, Session};
 use crate::support::browser::Browser;
 use crate::support::dir::TempDir;
+use crate::support::http::request;
 use crate::support::program::wait_until;
-use crate::support::service::{Client, Sender};
+use crate::support::service::Sender;
 use serde_json::{Value, json};
+use std::io::Read;
 use std::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
@@ -26,10 +28,14 @@ impl Page {
             text.lines().next()?.parse::<u16>().ok()
         });
         let address = format!("127.0.0.1:{port}");
-        let client = Client { address: address.clone(), token: String::new() };
         let target = wait_until("the page", PATIENCE, || {
-            let list = client.try_call("GET", "/json/list", &[], b"").ok()?.json();
-            let page = list.as_array()?.iter().find(|t| t["type"] == "page")?.clone();
+            // Chromium keeps the connection open whatever it is asked.
+            let (mut stream, head) = request(&address, "/json/list", &[]);
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length:")?.trim().parse().ok())?;
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).ok()?;
+            let list: Value = serde_json::from_slice(&body).ok()?;
+            let page = list.as_array()?.iter().find(|t| t["type"] == "page")?;
             page["webSocketDebuggerUrl"].as_str().map(str::to_owned)
         });
         let stream = TcpStream::connect(&address).unwrap();
