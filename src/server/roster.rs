@@ -73,8 +73,15 @@ where
     Option::deserialize(deserializer).map(Some)
 }
 
-/// How often a change without a named version is begun anew when somebody else was faster.
-const TRIES: usize = 5;
+/// How often a change without a named version is begun anew when somebody else was faster. Of those that run at once one gets
+/// through each time.
+const TRIES: usize = 64;
+
+/// Waits a little, so that those that run at once fall apart.
+async fn again(tries: &mut usize) {
+    *tries += 1;
+    tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(1..=10))).await;
+}
 
 impl Service {
     /// Writes what was done. `tenant`: whose record it was done to.

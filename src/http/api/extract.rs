@@ -108,6 +108,10 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
 /// Reads JSON. What does not parse is 400; what parses and does not fit is 422 and names the field. No word of the body
 /// itself is repeated: it may hold a key.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde takes a list for an object, field by field.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::field("body", "expected an object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut reader);
     let value = read.map_err(|error| {

@@ -2,7 +2,7 @@
 
 use super::super::who::Who;
 use super::super::{Service, now_ms};
-use super::{Result, RosterError, TRIES, field, given, limited, text};
+use super::{Result, RosterError, TRIES, again, field, given, limited, text};
 use crate::draw::Size;
 use crate::overlay::{Layout, Theme};
 use crate::raster::{PictureError, decode};
@@ -27,7 +27,11 @@ const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewAgent {
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub name: String,
     /// Admins say whose it is; others leave it out.
     #[schema(max_length = 64)]
@@ -53,7 +57,11 @@ pub struct NewAgent {
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AgentPatch {
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub name: Option<String>,
     #[schema(max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     pub author: Option<String>,
@@ -256,7 +264,7 @@ impl Service {
             agent.updated_at = now_ms();
             match store.update_agent(&agent, Some(agent.version)).await {
                 Ok(agent) => break agent,
-                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };
