@@ -42,10 +42,10 @@ const SPEED: std::ops::RangeInclusive<f64> = 0.1..=100.0;
 pub struct FeedQuery {
     /// The body is a native record of this format: `battlesnake`, `battlesnake-events`, `kaggle`, `pgn`, `phh` or
     /// `agentcast` (wire events, one a line); `auto` recognises it. Without it the body is wire events as JSON or NDJSON.
-    #[param(value_type = Option<RecordFormat>)]
+    #[param(inline, value_type = Option<RecordFormat>)]
     format: Option<String>,
     /// How a record is fed: `at-once` (default), or `recorded`: as it happened.
-    #[param(value_type = Option<PaceWord>)]
+    #[param(inline, value_type = Option<PaceWord>)]
     pace: Option<String>,
     /// With `pace=recorded`: this many times faster, 0.1 to 100.
     #[param(minimum = 0.1, maximum = 100)]
@@ -186,7 +186,8 @@ pub(super) async fn feed_socket(
     if let Some(Feeder(access)) = &feeder {
         access.live(&api)?;
     }
-    let upgrade = upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
+    let upgrade =
+        upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
     let permit = if feeder.is_none() { Some(stranger(&api)?) } else { None };
     Ok(upgrade.max_message_size(EVENTS_BYTES).max_frame_size(EVENTS_BYTES).on_upgrade(move |socket| {
         let tasks = api.tasks.clone();

@@ -11,13 +11,13 @@ use super::live::{Frame, Over};
 use super::problem::{Kind, Problem};
 use super::state::{StateOut, filtered};
 use crate::store::model::Scope;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::Json;
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,7 +189,8 @@ fn events(api: &Api, access: &Access, headers: &HeaderMap) -> Result<Response, P
         frames.mark_changed();
     }
     let closing = api.closing.clone();
-    let watching = Watching { frames, rights, expires, closing, _open: api.live.metrics.socket("watch-sse"), done: false };
+    let watching =
+        Watching { frames, rights, expires, closing, _open: api.live.metrics.socket("watch-sse"), done: false };
     let stream = futures_util::stream::unfold(watching, async |mut w| {
         if w.done {
             return None;
