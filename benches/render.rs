@@ -63,7 +63,7 @@ fn main() {
 fn chess(size: Size) -> (DrawList, Raster) {
     let mut raster = matches::raster();
     let show = matches::shown(matches::chess(), 0);
-    let on_air = OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: None };
+    let on_air = OnAir { badge: Badge::Live, viewers: Some(12_400), ..OnAir::default() };
     let mut composer = Composer::new(Theme::named("arena").expect("a theme"), size).expect("a size");
     let list = composer.compose(&show, &on_air, show.scene(100), 100, &mut raster);
     (list, raster)

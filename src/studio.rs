@@ -29,8 +29,8 @@ use crate::overlay::{Badge, Composer, LayoutError, Motion, OnAir, Presentation, 
 use crate::raster::{FontSet, Pictures, Raster, SYSTEM_DIRS, Typesetter};
 use crate::render::{AdapterChoice, AdapterKind, Gpu, GpuRenderer, RenderError};
 use crate::stream::{
-    Broadcast, Clock as _, Director, Feed, Joiners, Parts, Replay, ReplayOptions, Source, StreamError, SystemClock,
-    Transmitter,
+    Broadcast, Clock as _, Director, Feed, Joiners, Meters, Parts, Replay, ReplayOptions, Source, States, StreamError,
+    SystemClock, Transmitter,
 };
 use std::sync::Arc;
 
@@ -124,7 +124,16 @@ impl Studio {
     pub fn live(&self, settings: StreamSettings) -> Result<(Broadcast, Feed), StudioError> {
         let clock = Arc::<SystemClock>::default();
         let (feed, live) = Feed::new(clock.clone());
-        Ok((self.start(settings, Box::new(live), clock)?, feed))
+        Ok((self.start(settings, Box::new(live), clock, Arc::default())?, feed))
+    }
+
+    /// Starts a stream that shows states of matches that are reduced elsewhere. They bring their views with them; that of the
+    /// settings is not asked.
+    pub fn states(&self, settings: StreamSettings, meters: Arc<Meters>) -> Result<(Broadcast, States), StudioError> {
+        let clock = Arc::<SystemClock>::default();
+        let (states, live) = States::new(clock.clone());
+        let settings = StreamSettings { view: View::All, ..settings };
+        Ok((self.start(settings, Box::new(live), clock, meters)?, states))
     }
 
     /// Starts a stream that plays a record.
@@ -134,7 +143,7 @@ impl Studio {
         record: Record,
         options: ReplayOptions,
     ) -> Result<Broadcast, StudioError> {
-        self.start(settings, Box::new(Replay::new(record, options)), Arc::default())
+        self.start(settings, Box::new(Replay::new(record, options)), Arc::default(), Arc::default())
     }
 
     /// An RTMP(S) destination: `url` without the key.
@@ -153,6 +162,7 @@ impl Studio {
         settings: StreamSettings,
         source: Box<dyn Source>,
         clock: Arc<SystemClock>,
+        meters: Arc<Meters>,
     ) -> Result<Broadcast, StudioError> {
         let on_air = OnAir { badge: Badge::Live, ..OnAir::default() };
         let (director, transmitter) = self.assemble(&settings, source)?;
@@ -160,7 +170,7 @@ impl Studio {
         clock.start();
         let frames = FrameClock::new(settings.fps, clock.now());
         let name = settings.name;
-        Ok(Broadcast::start(Parts { name, clock, frames, director, transmitter, on_air })?)
+        Ok(Broadcast::start(Parts { name, clock, frames, director, transmitter, on_air, meters })?)
     }
 
     /// Both halves of a stream without threads, for rendering faster than real time.

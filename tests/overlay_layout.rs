@@ -12,7 +12,7 @@ use std::sync::Arc;
 use support::{cpu, matches};
 
 fn on_air() -> OnAir {
-    OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()) }
+    OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()), ..OnAir::default() }
 }
 
 fn composer(size: Size) -> Composer {

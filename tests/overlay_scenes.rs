@@ -21,7 +21,7 @@ const COUNTDOWN_2: &str = include_str!("data/matches/countdown_2.jsonl");
 const COUNTDOWN_5: &str = include_str!("data/matches/countdown_5.jsonl");
 
 fn on_air() -> OnAir {
-    OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()) }
+    OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()), ..OnAir::default() }
 }
 
 fn composer(size: Size) -> Composer {

@@ -72,6 +72,7 @@ fn run(clock: Arc<PausedClock>, director: Director, transmitter: Transmitter, pi
         director,
         transmitter,
         on_air: OnAir::default(),
+        meters: Arc::default(),
     })
     .expect("threads");
     broadcast.add_output(Box::new(sink)).expect("running");

@@ -37,6 +37,30 @@ pub struct OnAir {
     pub viewers: Option<u64>,
     /// One-line name of the sponsor; None leaves its place to the ticker.
     pub sponsor: Option<String>,
+    /// Whose broadcast this is, for the ending scene.
+    pub host: String,
+    /// The scene that an operator put on air; None: the match decides.
+    pub take: Option<Take>,
+}
+
+/// Scenes that can be put on air. A match chooses among the first three ([`Scene`]); the end of a broadcast is no affair of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Take {
+    Starting,
+    Live,
+    Over,
+    /// The broadcast is about to end.
+    Ending,
+}
+
+impl From<Scene> for Take {
+    fn from(scene: Scene) -> Take {
+        match scene {
+            Scene::Starting => Take::Starting,
+            Scene::Live => Take::Live,
+            Scene::Over => Take::Over,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +95,7 @@ impl Composer {
         Ok(Composer { theme, layout: Layout::new(size)?, baked: None, marks: Vec::new() })
     }
 
-    /// What `show` looks like at media time `t`.
+    /// What `show` looks like at media time `t`: `scene`, unless `on_air` has a take.
     pub fn compose(
         &mut self,
         show: &Presentation,
@@ -81,7 +105,7 @@ impl Composer {
         raster: &mut Raster,
     ) -> DrawList {
         let moment = Moment { show, t };
-        let page = Page::new(moment, on_air, scene, raster);
+        let page = Page::new(moment, on_air, on_air.take.unwrap_or(scene.into()), raster);
         let names = right_to_left(show.state().board.sides.values().map(|side| side.name.as_str()));
         if self.baked.as_ref().is_none_or(|b| b.page != page) {
             let mut painter = Painter::new(&self.theme, self.layout, raster, names.clone());

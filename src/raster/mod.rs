@@ -7,6 +7,7 @@ mod cache;
 mod fonts;
 mod pictures;
 mod text;
+mod thumbnail;
 
 pub use fonts::{FontOrigin, FontSet, FontStatus, SYSTEM_DIRS};
 pub use pictures::{MAX_DECODED_BYTES, MAX_PICTURE_BYTES, MAX_PICTURE_SIDE, PictureError, Pictures, decode};
@@ -14,6 +15,7 @@ pub use text::{
     Family, Line, MAX_LINE_BYTES, MAX_PARAGRAPH_BYTES, OVERHANG, Paragraph, ParagraphLine, TextStyle, Typesetter,
     clean, clean_lines, isolate,
 };
+pub use thumbnail::thumbnail;
 
 /// Names one rasterised glyph: face, glyph id, size, sub-pixel bin.
 pub type GlyphKey = cosmic_text::CacheKey;

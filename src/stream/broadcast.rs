@@ -1,4 +1,5 @@
-use super::{Clock, Director, OutputId, Picture, StreamStatus, Transmitter};
+use super::{Clock, Director, Meters, OutputId, Picture, StreamStatus, Transmitter};
+use crate::draw::Frame;
 use crate::encode::{FrameClock, TICKS};
 use crate::output::{Destination, Status};
 use crate::overlay::{Badge, OnAir};
@@ -14,14 +15,15 @@ use std::time::{Duration, Instant};
 pub struct Broadcast {
     name: String,
     stop: Arc<AtomicBool>,
-    messages: Option<SyncSender<Message>>,
+    messages: SyncSender<Message>,
     status: Arc<Mutex<StreamStatus>>,
     on_air: Arc<Mutex<OnAir>>,
     pictures: Arc<Mutex<NewPictures>>,
     ended: Arc<AtomicBool>,
     next_output: AtomicU32,
     deadline: Arc<Mutex<Duration>>,
-    threads: Vec<JoinHandle<()>>,
+    newest: Arc<Mutex<Option<(Instant, Frame)>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a broadcast is made of.
@@ -33,6 +35,8 @@ pub struct Parts {
     pub director: Director,
     pub transmitter: Transmitter,
     pub on_air: OnAir,
+    /// Where it measures.
+    pub meters: Arc<Meters>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +49,12 @@ pub enum StreamError {
 
 /// What flows to the encode thread.
 enum Message {
-    Picture { picture: Picture, pts: i64, drawn: Duration, skipped: u64 },
+    Picture { picture: Picture, pts: i64, drawn: Duration, skipped: u64, news_at: Duration },
     Add(OutputId, Box<dyn Destination>),
     Remove(OutputId, Duration),
     Kbps(u32),
     Idr,
+    Stop,
 }
 
 /// How long destinations may take for a clean end when nobody says otherwise.
@@ -60,19 +65,26 @@ const WINDOW: Duration = Duration::from_secs(2);
 impl Broadcast {
     /// Starts the stream's threads.
     pub fn start(parts: Parts) -> Result<Broadcast, StreamError> {
-        let Parts { name, clock, frames, director, transmitter, on_air } = parts;
+        let Parts { name, clock, frames, director, transmitter, on_air, meters } = parts;
         let stop = Arc::<AtomicBool>::default();
         let ended = Arc::<AtomicBool>::default();
         let status = Arc::<Mutex<StreamStatus>>::default();
         let on_air = Arc::new(Mutex::new(on_air));
         let pictures = Arc::<Mutex<NewPictures>>::default();
         let deadline = Arc::new(Mutex::new(STOP_DEADLINE));
+        let newest = Arc::<Mutex<Option<(Instant, Frame)>>>::default();
         // One picture may wait while one is encoded.
         let (messages, inbox) = sync_channel(1);
 
         let encode = {
-            let (status, clock, deadline) = (status.clone(), clock.clone(), deadline.clone());
-            let work = move || encode_loop(inbox, transmitter, &*clock, &status, &deadline);
+            let shared = Encoding {
+                clock: clock.clone(),
+                status: status.clone(),
+                deadline: deadline.clone(),
+                newest: newest.clone(),
+                meters,
+            };
+            let work = move || encode_loop(inbox, transmitter, &shared);
             Builder::new().name(format!("encode {name}")).spawn(work)
         }
         .map_err(|e| StreamError::Thread(name.clone(), e))?;
@@ -94,14 +106,15 @@ impl Broadcast {
         Ok(Broadcast {
             name,
             stop,
-            messages: Some(messages),
+            messages,
             status,
             on_air,
             pictures,
             ended,
             next_output: AtomicU32::new(1),
             deadline,
-            threads: vec![draw, encode],
+            newest,
+            threads: Mutex::new(vec![draw, encode]),
         })
     }
 
@@ -148,6 +161,11 @@ impl Broadcast {
         Ok(())
     }
 
+    /// The newest picture and when it was encoded; None before the first.
+    pub fn newest(&self) -> Option<(Instant, Frame)> {
+        lock(&self.newest).clone()
+    }
+
     /// The match's record has been played to its end.
     pub fn ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
@@ -155,22 +173,32 @@ impl Broadcast {
 
     /// Whether the stream's threads still run; they end by themselves only when something is broken.
     pub fn runs(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
+        !self.stop.load(Ordering::Relaxed) && lock(&self.threads).iter().all(|thread| !thread.is_finished())
     }
 
     /// Stops drawing, finishes every destination cleanly within `deadline` and joins the threads. Returns the last status,
     /// with how each destination ended.
-    pub fn stop(mut self, deadline: Duration) -> StreamStatus {
+    pub fn stop(self, deadline: Duration) -> StreamStatus {
+        self.end(deadline)
+    }
+
+    /// As [`Self::stop`], for one that others still look at.
+    pub fn end(&self, deadline: Duration) -> StreamStatus {
         *lock(&self.deadline) = deadline;
         self.shut_down();
         self.status()
     }
 
-    fn shut_down(&mut self) {
+    fn shut_down(&self) {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        if threads.is_empty() {
+            return;
+        }
         self.stop.store(true, Ordering::Relaxed);
-        // The encode thread ends when the last sender is gone: ours here, the draw thread's when it returns.
-        self.messages = None;
-        for thread in self.threads.drain(..) {
+        // Told to it, so that the destinations end even when the draw thread hangs in a driver. One that is gone has nothing
+        // to stop.
+        let _ = self.messages.send(Message::Stop);
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the stream ended by a panic");
             }
@@ -178,8 +206,7 @@ impl Broadcast {
     }
 
     fn tell(&self, message: Message) -> Result<(), StreamError> {
-        let ended = || StreamError::Ended(self.name.clone());
-        self.messages.as_ref().ok_or_else(ended)?.send(message).map_err(|_| ended())
+        self.messages.send(message).map_err(|_| StreamError::Ended(self.name.clone()))
     }
 }
 
@@ -242,7 +269,9 @@ fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, me
             }
             trouble.clone_from(&picture.trouble);
         }
-        let message = Message::Picture { picture, pts: due.pts, drawn: began.elapsed(), skipped: frames.skipped() };
+        let news_at = Duration::from_millis(director.news_at().unsigned_abs());
+        let (drawn, skipped) = (began.elapsed(), frames.skipped());
+        let message = Message::Picture { picture, pts: due.pts, drawn, skipped, news_at };
         if messages.send(message).is_err() {
             return;
         }
@@ -252,31 +281,42 @@ fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, me
     }
 }
 
-fn encode_loop(
-    inbox: Receiver<Message>,
-    mut transmitter: Transmitter,
-    clock: &dyn Clock,
-    status: &Mutex<StreamStatus>,
-    deadline: &Mutex<Duration>,
-) {
+/// What the encode thread shares with the broadcast.
+struct Encoding {
+    clock: Arc<dyn Clock>,
+    status: Arc<Mutex<StreamStatus>>,
+    deadline: Arc<Mutex<Duration>>,
+    newest: Arc<Mutex<Option<(Instant, Frame)>>>,
+    meters: Arc<Meters>,
+}
+
+fn encode_loop(inbox: Receiver<Message>, mut transmitter: Transmitter, shared: &Encoding) {
+    let Encoding { clock, status, meters, .. } = shared;
     let mut meter = Meter::default();
     // Destinations that are being ended: their threads are joined before the stream's end.
     let mut ending: Vec<JoinHandle<Status>> = Vec::new();
     for message in inbox {
         match message {
-            Message::Picture { picture, pts, drawn, skipped } => {
+            Message::Picture { picture, pts, drawn, skipped, news_at } => {
                 let began = Instant::now();
                 let bytes = transmitter.picture(&picture, pts);
-                meter.add(clock.now(), bytes, drawn, began.elapsed());
+                let (now, took) = (clock.now(), began.elapsed());
+                meter.add(now, bytes, drawn, took);
+                meters.draw.observe(drawn);
+                meters.encode.observe(took);
+                if picture.state.is_some() {
+                    meters.latency.observe(now.saturating_sub(news_at));
+                }
+                *lock(&shared.newest) = Some((Instant::now(), picture.frame.clone()));
                 let mut s = lock(status);
-                s.uptime = clock.now();
+                s.uptime = now;
                 s.frames += 1;
                 s.unchanged += u64::from(!picture.changed);
                 s.skipped = skipped;
                 (s.fps, s.kbps, s.draw, s.encode) = meter.means();
                 let drawing = picture.trouble.map(|error| error.to_string());
                 s.trouble = drawing.or_else(|| transmitter.trouble().map(str::to_owned));
-                s.outputs = transmitter.statuses();
+                (s.outputs, s.ids) = (transmitter.statuses(), transmitter.ids());
             }
             Message::Add(id, output) => transmitter.add(id, output),
             Message::Remove(id, deadline) => {
@@ -290,6 +330,7 @@ fn encode_loop(
                 }
             }
             Message::Idr => transmitter.want_idr(),
+            Message::Stop => break,
             Message::Kbps(kbps) => {
                 if let Err(error) = transmitter.set_kbps(kbps) {
                     tracing::error!("the bit rate stays as it is: {error}");
@@ -297,9 +338,13 @@ fn encode_loop(
             }
         }
     }
-    let deadline = *lock(deadline);
+    let deadline = *lock(&shared.deadline);
+    let ids = transmitter.ids();
     let outputs = transmitter.stop(deadline);
-    lock(status).outputs = outputs;
+    {
+        let mut s = lock(status);
+        (s.outputs, s.ids) = (outputs, ids);
+    }
     for thread in ending {
         if thread.join().is_err() {
             tracing::error!("a destination's end panicked");

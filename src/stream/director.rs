@@ -16,6 +16,8 @@ pub struct Director {
     shown: Option<Arc<MatchState>>,
     /// The same as the view sees it, until a picture of it went out.
     news: Option<Arc<MatchState>>,
+    /// When that became due.
+    news_at: MediaMs,
     composer: Composer,
     raster: Raster,
     renderer: Box<dyn Renderer>,
@@ -58,6 +60,7 @@ impl Director {
             show,
             shown: None,
             news: None,
+            news_at: 0,
             composer,
             raster,
             renderer,
@@ -132,11 +135,19 @@ impl Director {
         let Some(state) = self.delayed.at(t) else { return };
         if self.shown.as_ref().is_none_or(|shown| !Arc::ptr_eq(shown, &state)) {
             // Filtered before anything is drawn: what the view may not see never gets near a pixel.
-            let seen = Arc::new(self.view.filter(&state));
+            let seen = if self.view == View::All { state.clone() } else { Arc::new(self.view.filter(&state)) };
+            if self.news.is_none() {
+                self.news_at = t;
+            }
             self.show.advance(seen.clone(), t);
             self.news = Some(seen);
             self.shown = Some(state);
         }
+    }
+
+    /// Media time at which the newest state became due, or the first of those that one picture shows together.
+    pub fn news_at(&self) -> MediaMs {
+        self.news_at
     }
 
     /// When the match's last change was, once it is certain that none follows.

@@ -11,6 +11,7 @@
 mod broadcast;
 mod clock;
 mod director;
+mod meters;
 mod source;
 mod states;
 mod status;
@@ -19,7 +20,8 @@ mod transmitter;
 pub use broadcast::{Broadcast, Parts, StreamError};
 pub use clock::{Clock, SystemClock};
 pub use director::{Director, Picture};
+pub use meters::{Distribution, Histogram, Meters};
 pub use source::{Feed, Live, Replay, ReplayOptions, Source};
-pub use states::{LiveStates, States};
+pub use states::{Eyes, LiveStates, States};
 pub use status::StreamStatus;
 pub use transmitter::{Joiners, OpenAudio, OutputId, Transmitter};

@@ -1,3 +1,4 @@
+use super::OutputId;
 use crate::output::{State, Status};
 use std::time::Duration;
 
@@ -23,9 +24,16 @@ pub struct StreamStatus {
     /// What is wrong with drawing or encoding at the moment, in plain words.
     pub trouble: Option<String>,
     pub outputs: Vec<Status>,
+    /// Names of `outputs`, in the same order.
+    pub ids: Vec<OutputId>,
 }
 
 impl StreamStatus {
+    /// Of one destination; None before the first picture that it could get.
+    pub fn output(&self, id: OutputId) -> Option<&Status> {
+        self.outputs.get(self.ids.iter().position(|known| *known == id)?)
+    }
+
     /// Whether at least one destination takes the stream.
     pub fn is_live(&self) -> bool {
         self.outputs.iter().any(|o| o.state == State::Live)

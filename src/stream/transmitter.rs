@@ -250,6 +250,11 @@ impl Transmitter {
         self.outputs.iter().map(|o| o.to.status()).collect()
     }
 
+    /// Names of the destinations, in the order of [`Self::statuses`].
+    pub fn ids(&self) -> Vec<OutputId> {
+        self.outputs.iter().map(|o| o.id).collect()
+    }
+
     /// Stops every destination at the same time, within `deadline`. Returns how each ended, in the order of
     /// [`Self::statuses`].
     pub fn stop(self, deadline: Duration) -> Vec<Status> {

@@ -174,6 +174,7 @@ pub fn broadcast(shape: Shape) -> Broadcast {
         director,
         transmitter,
         on_air: OnAir::default(),
+        meters: Arc::default(),
     })
     .expect("threads")
 }

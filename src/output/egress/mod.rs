@@ -74,6 +74,12 @@ impl Observer {
     pub fn observe(&self, info: EgressInfo) -> bool {
         self.webhooks.try_send(info.into()).is_ok()
     }
+
+    /// The destination has ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.webhooks.is_closed()
+    }
 }
 
 /// What the thread and the destination share.

@@ -1,0 +1,258 @@
+//! Who should be on air, and who is.
+//!
+//! The desired state is a function of the store and the matches: the flag is on, the agent's switch is on, a match with this
+//! agent runs, nobody stopped the stream, its minutes and budget are not used up. The board compares it with what is and
+//! starts or ends what differs. One render + encode per distinct (match, view, look) carries all streams that want it.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`desired`] | who should be on air: a pure function |
+//! | [`board`] | what is on air, and what must be done about the difference: no I/O, time is an argument |
+//! | `encodes` | a render + encode as the board sees it: its look, what it shows, its failures |
+//! | `usage` | minutes and outputs of agents |
+//! | `supervisor` | tasks: looking up, time, writing, doing what the board wants |
+//! | `crew` | a thread for each render + encode |
+//! | `outputs` | destinations with their keys into outputs |
+//! | `view` | streams as operators see them |
+
+mod board;
+mod crew;
+mod desired;
+mod encodes;
+mod outputs;
+#[cfg(test)]
+mod samples;
+mod supervisor;
+mod usage;
+mod view;
+
+use super::matches::Matches;
+use super::stage::{Scene, Stage};
+use super::{Context, StartError};
+use crate::store::model::{MatchPhase, Millis, StreamRecord};
+use crate::stream::Meters;
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use supervisor::Supervisor;
+use utoipa::ToSchema;
+
+/// The streams. Cheap to clone.
+#[derive(Clone)]
+pub struct Streams(Arc<Owner>);
+
+/// Ends the tasks with the last clone.
+struct Owner(Arc<Supervisor>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+    }
+}
+
+/// A stream as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamView {
+    #[serde(flatten)]
+    pub record: StreamRecord,
+    pub state: StreamState,
+    /// In plain words: what is wrong and what to do, or why it ended.
+    pub trouble: Option<String>,
+    pub fps: f32,
+    pub kbps: u32,
+    pub frames: u64,
+    pub skipped: u64,
+    pub uptime_ms: i64,
+    /// `1280x720`.
+    pub size: String,
+    /// Streams that share this render + encode, this one counted.
+    pub shared_by: u32,
+    pub viewers: Option<u64>,
+    pub scene: Option<Scene>,
+    pub destinations: Vec<DestinationView>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamState {
+    #[default]
+    Starting,
+    /// At least one destination takes it.
+    Live,
+    /// On, but no destination takes it at the moment.
+    Waiting,
+    /// The ending slate is on.
+    Ending,
+    Ended,
+}
+
+/// A destination of a running stream.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationView {
+    /// `dst_…`
+    pub id: String,
+    /// Never holds a key.
+    pub name: String,
+    /// `idle`, `connecting`, `live`, `reconnecting`, `needs-attention` or `stopped`.
+    pub state: &'static str,
+    pub trouble: Option<String>,
+    pub kbps: u32,
+    pub bytes: u64,
+    pub dropped: u64,
+    pub reconnects: u64,
+    pub queue_ms: u32,
+    pub retry_ms: Option<u32>,
+    pub viewers: Option<u32>,
+    pub viewers_peak: Option<u32>,
+}
+
+/// Why an operator's wish was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamsError {
+    #[error("no such stream")]
+    NotFound,
+    /// With what to do.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the store refused: {0}")]
+    Store(String),
+}
+
+/// A soft kill is over within this.
+const KILLED: Duration = Duration::from_millis(3_000);
+/// Characters of a marker's label.
+const LABEL: usize = 200;
+
+impl Streams {
+    pub(super) async fn start(
+        context: Context,
+        matches: Matches,
+        stage: Arc<dyn Stage>,
+    ) -> Result<Streams, StartError> {
+        Ok(Streams(Arc::new(Owner(Supervisor::start(context, matches, stage).await?))))
+    }
+
+    fn supervisor(&self) -> &Arc<Supervisor> {
+        &self.0.0
+    }
+
+    /// Something changed in the store (a switch, a destination, a key, the flag): look again. Never waits.
+    pub fn poke(&self) {
+        self.supervisor().poke();
+    }
+
+    /// Streams that have not ended; of one tenant, or all.
+    pub fn list(&self, tenant: Option<&str>) -> Vec<StreamView> {
+        self.supervisor().apply(|board, now, _| board.views(tenant, now))
+    }
+
+    pub fn get(&self, tenant: Option<&str>, id: &str) -> Option<StreamView> {
+        self.supervisor().apply(|board, now, _| Some(board.view(board.find(tenant, id)?, now)))
+    }
+
+    /// What all streams measured together, for `/metrics`.
+    pub fn meters(&self) -> Arc<Meters> {
+        self.supervisor().stage().meters()
+    }
+
+    /// Wants the agent on air with this match again after somebody stopped it (the switch and the flag must be on).
+    pub async fn begin(&self, tenant: Option<&str>, agent: &str, match_id: &str) -> Result<StreamRecord, StreamsError> {
+        let supervisor = self.supervisor();
+        let store = &supervisor.context.store;
+        let agent = store.agent(tenant, agent).await.map_err(StreamsError::of)?;
+        let record = store.match_(tenant, match_id).await.map_err(StreamsError::of)?;
+        if record.tenant_id != agent.tenant_id || !record.sides.values().any(|a| *a == agent.id) {
+            return Err(StreamsError::Refused("the agent plays no side of this match".into()));
+        }
+        let phase = supervisor.matches().get(match_id).map_or(record.phase, |live| live.record().phase);
+        if phase != MatchPhase::Running {
+            let words = format!("the match is {phase}; a stream begins when it runs");
+            return Err(StreamsError::Refused(words));
+        }
+        supervisor.apply(|board, _, _| board.wanted_again(&agent.id, match_id));
+        supervisor.look().await.map_err(StreamsError::of)?;
+        let found = supervisor.apply(|board, _, _| {
+            let on = board.streams.values().find(|s| s.agent.id == agent.id && s.record.match_id == match_id);
+            let key = (agent.id.clone(), match_id.to_owned());
+            on.map(|s| s.record.clone()).ok_or_else(|| board.desired.refused.get(&key).map(ToString::to_string))
+        });
+        let record = found.map_err(|why| {
+            StreamsError::Refused(why.unwrap_or_else(|| "the agent's streaming switch is off; turn it on".into()))
+        })?;
+        store.put_stream(&record).await.map_err(StreamsError::of)?;
+        Ok(record)
+    }
+
+    /// Ends a stream; it does not come back for this match by itself.
+    pub async fn end(&self, tenant: Option<&str>, id: &str, reason: &str) -> Result<(), StreamsError> {
+        let supervisor = self.supervisor();
+        let ended = supervisor.apply(|board, now, wall| {
+            board.find(tenant, id)?;
+            board.end(id, reason, now, wall)
+        });
+        let record = ended.ok_or(StreamsError::NotFound)?;
+        // Written here too: whoever asked for it wants to know that it lasts.
+        supervisor.context.store.put_stream(&record).await.map_err(StreamsError::of)
+    }
+
+    /// Puts a scene on air; None: the match decides.
+    pub fn scene(&self, tenant: Option<&str>, id: &str, scene: Option<Scene>) -> Result<(), StreamsError> {
+        self.supervisor().apply(|board, _, _| {
+            board.find(tenant, id).ok_or(StreamsError::NotFound)?;
+            let none = || StreamsError::Refused("the stream has no picture yet; try again when it is live".into());
+            board.scene(id, scene).then_some(()).ok_or_else(none)
+        })
+    }
+
+    /// Marks a moment of the stream; its position on air.
+    pub fn marker(&self, tenant: Option<&str>, id: &str, label: &str) -> Result<Duration, StreamsError> {
+        if label.chars().count() > LABEL {
+            return Err(StreamsError::Refused(format!("label: at most {LABEL} characters")));
+        }
+        let supervisor = self.supervisor();
+        let (tenant, position) = supervisor.apply(|board, now, _| {
+            let stream = board.find(tenant, id).ok_or(StreamsError::NotFound)?;
+            let since = stream.live_since;
+            let since = since.ok_or_else(|| StreamsError::Refused("the stream is not on air yet".into()))?;
+            Ok((stream.record.tenant_id.clone(), now.saturating_sub(since)))
+        })?;
+        let data = json!({"marker": label, "positionMs": position});
+        supervisor.context.bus.tell(Some(&tenant), "stream", id, data);
+        Ok(Duration::from_millis(position))
+    }
+
+    /// JPEG, at most 5 s old, and when it was made. May take some ms.
+    pub fn thumbnail(&self, tenant: Option<&str>, id: &str) -> Option<(Arc<[u8]>, Millis)> {
+        let stage = self.supervisor().apply(|board, _, _| {
+            let encode = board.find(tenant, id)?.encode?;
+            board.encodes.get(&encode)?.stage().cloned()
+        });
+        stage?.thumbnail()
+    }
+
+    /// The kill switch went off: the ending slate for at most 2 s (not with `hard`), then every output ends; 3 s at most.
+    pub async fn kill(&self, hard: bool) {
+        let supervisor = self.supervisor();
+        supervisor.kill(hard);
+        if tokio::time::timeout(KILLED, supervisor.silent()).await.is_err() {
+            tracing::error!("not every stream ended within {KILLED:?}; what hangs sends nothing and is left behind");
+        }
+    }
+
+    /// Ends everything for a restart.
+    pub(super) async fn drain(&self, deadline: Duration) {
+        self.supervisor().drain(deadline).await;
+    }
+}
+
+impl StreamsError {
+    fn of(error: crate::store::StoreError) -> StreamsError {
+        match error {
+            crate::store::StoreError::NotFound(_) => StreamsError::NotFound,
+            error => StreamsError::Store(error.to_string()),
+        }
+    }
+}
