@@ -34,7 +34,7 @@ pub mod wire;
 
 pub use apply::{ApplyError, apply};
 pub use delay::{DelayError, Delayed};
-pub use reducer::{Applied, Counts, Reducer};
+pub use reducer::{Applied, Counts, Reducer, RestoreError};
 pub use state::*;
 pub use view::{View, ViewError};
 pub use wire::{Body, Event, WireError};

@@ -6,7 +6,13 @@ use super::apply::apply;
 use super::limits::{HELD_BYTES, REORDER_WINDOW};
 use super::validate;
 use super::wire::{Body, Event};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+mod save;
+
+pub use save::RestoreError;
 
 /// Epoch and sequence number: the order of events.
 type Key = (u64, u64);
@@ -27,9 +33,11 @@ type Key = (u64, u64);
 /// An event that is refused has used up its number, so the next one goes on from there; a correction must have a new
 /// one. Three are different, because later events build on them: a refused `state.patch`, `state.snapshot` or
 /// `match.started` leaves a gap, which a correction with the same number, or any newer snapshot, closes.
+///
+/// A clone shares the state until one of the two changes it, so trying something on a clone costs one copy of the state.
 #[derive(Clone, Debug, Default)]
 pub struct Reducer {
-    state: MatchState,
+    state: Arc<MatchState>,
     /// The last event that was applied or refused with its number used up.
     position: Key,
     /// Too much is missing: only a snapshot goes on from here.
@@ -42,7 +50,7 @@ pub struct Reducer {
 
 #[derive(Clone, Debug)]
 struct Held {
-    event: Event,
+    event: Arc<Event>,
     bytes: usize,
 }
 
@@ -62,7 +70,7 @@ pub enum Applied {
 }
 
 /// How many events met which fate since the reducer was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Changed the state.
     pub applied: u64,
@@ -83,6 +91,16 @@ pub struct Counts {
 impl Reducer {
     pub fn state(&self) -> &MatchState {
         &self.state
+    }
+
+    /// The state, to be kept: it does not change any more.
+    pub fn shared(&self) -> Arc<MatchState> {
+        self.state.clone()
+    }
+
+    /// `(epoch, seq)` of the last event that was applied, or refused with its number used up.
+    pub fn position(&self) -> (u64, u64) {
+        self.position
     }
 
     pub fn counts(&self) -> Counts {
@@ -152,6 +170,38 @@ impl Reducer {
         })
     }
 
+    /// Applies an event that stands for all numbers from `first` to its own: what they carried was joined to it, or replaced
+    /// by it. Where the numbers before it do not join the state without a gap, it counts as an event of its own number only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reducer::apply`], but nothing has changed then, no number is used up.
+    pub fn apply_joined(&mut self, first: u64, event: Event) -> Result<Applied, ApplyError> {
+        let joins = !self.needs_snapshot()
+            && event.epoch == self.position.0
+            && self.next().is_some_and(|(_, next)| first <= next && next < event.seq);
+        if !joins || event.match_id != self.state.match_id {
+            return self.apply(event);
+        }
+        let before = self.clone();
+        self.position.1 = event.seq - 1;
+        Arc::make_mut(&mut self.state).seq = event.seq - 1;
+        self.overtake();
+        let applied = self.apply(event);
+        if applied.is_err() {
+            *self = before;
+        }
+        applied
+    }
+
+    /// Something is missing for good: nothing but a snapshot will be applied from here on.
+    pub fn lose(&mut self) {
+        if !self.needs_snapshot() {
+            self.counts.losses += 1;
+        }
+        self.lost = true;
+    }
+
     fn next(&self) -> Option<Key> {
         Some((self.position.0, self.position.1.checked_add(1)?))
     }
@@ -159,7 +209,7 @@ impl Reducer {
     /// Applies the event that is next, or a snapshot.
     fn take(&mut self, event: &Event) -> Result<(), ApplyError> {
         let key = (event.epoch, event.seq);
-        if let Err(error) = apply(&mut self.state, event) {
+        if let Err(error) = apply(Arc::make_mut(&mut self.state), event) {
             return Err(self.refused(event, error));
         }
         self.position = key;
@@ -196,7 +246,7 @@ impl Reducer {
         let far = event.epoch == self.position.0 && event.seq - self.position.1 > REORDER_WINDOW as u64 + 1;
         let bytes = validate::json_bytes(&event);
         self.held_bytes = self.held_bytes.saturating_add(bytes);
-        self.held.insert(key, Held { event, bytes });
+        self.held.insert(key, Held { event: Arc::new(event), bytes });
         let full = self.held.len() > REORDER_WINDOW || self.held_bytes > HELD_BYTES;
         if !self.needs_snapshot() && (far || full) {
             self.lost = true;

@@ -256,16 +256,22 @@ impl Event {
             return Err(WireError::TooLarge { bytes: json.len(), limit: EVENT_BYTES });
         }
         let value: Value = serde_json::from_str(json).map_err(|e| WireError::Syntax(clip(&e.to_string(), 240)))?;
+        Event::from_value(&value)
+    }
+
+    /// Reads one event that was parsed already, of any size: written by [`Event::to_json`] it is longer than its sender
+    /// may have sent it, because defaults are written out.
+    pub fn from_value(value: &Value) -> Result<Event, WireError> {
         let root = Path::Root;
         let field =
             |field: &str, problem: &str| WireError::Field { field: field.to_owned(), problem: problem.to_owned() };
-        let Value::Object(fields) = &value else { return Err(field("event", "expected an object")) };
+        let Value::Object(fields) = value else { return Err(field("event", "expected an object")) };
         let v = fields.get("v").ok_or_else(|| field("v", &format!("missing, expected {VERSION}")))?;
         let found: u64 = read(v, &root.key("v"))?;
         if found != u64::from(VERSION) {
             return Err(WireError::Version { found });
         }
-        let head: Envelope = read(&value, &root)?;
+        let head: Envelope = read(value, &root)?;
         let at = root.key("data");
         let data = || match fields.get("data") {
             Some(data @ Value::Object(_)) => Ok(data),

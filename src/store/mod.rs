@@ -11,6 +11,7 @@
 //! | `destinations` | destinations with their sealed keys |
 //! | `matches` | matches, sessions, streams that are wanted |
 //! | `log` | a match's events and snapshots: one transaction for everything that waits (group commit) |
+//! | `records` | native records that matches play |
 //! | `office` | flags, audit, usage, idempotency |
 //! | `retention` | what is thrown away, and when |
 //! | `backup` | copying, checking and restoring an SQLite store |
@@ -26,6 +27,7 @@ pub mod model;
 mod office;
 mod open;
 mod place;
+mod records;
 mod retention;
 mod roster;
 mod rows;

@@ -6,6 +6,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 const SERVICE: &str = include_str!("migrations/0001_service.sql");
+const MATCH_RECORDS: &str = include_str!("migrations/0003_match_records.sql");
 const AUDIT_SQLITE: &str = include_str!("migrations/0002_audit.sqlite.sql");
 const AUDIT_POSTGRES: &str = include_str!("migrations/0002_audit.postgres.sql");
 
@@ -14,12 +15,16 @@ const TABLE: &str = "_sqlx_migrations";
 
 /// All migrations. Never change one that was released: add the next.
 fn migrations(kind: Kind) -> Vec<(i64, &'static str, String)> {
-    let (service, audit) = match kind {
-        Kind::Sqlite => (SERVICE.to_owned(), AUDIT_SQLITE),
+    let written = |sql: &str| match kind {
+        Kind::Sqlite => sql.to_owned(),
         // Texts compare byte by byte, as in SQLite, whatever language the server is set to.
-        Kind::Postgres => (SERVICE.replace("BLOB", "BYTEA").replace("TEXT", "TEXT COLLATE \"C\""), AUDIT_POSTGRES),
+        Kind::Postgres => sql.replace("BLOB", "BYTEA").replace("TEXT", "TEXT COLLATE \"C\""),
     };
-    vec![(1, "service", service), (2, "audit", audit.to_owned())]
+    let audit = match kind {
+        Kind::Sqlite => AUDIT_SQLITE,
+        Kind::Postgres => AUDIT_POSTGRES,
+    };
+    vec![(1, "service", written(SERVICE)), (2, "audit", audit.to_owned()), (3, "match records", written(MATCH_RECORDS))]
 }
 
 /// The version that this program's stores have.
