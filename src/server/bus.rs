@@ -42,6 +42,8 @@ struct Inner {
 pub struct Resumed {
     /// None when the last id is too old or of another run: the listener must read everything anew.
     pub missed: Option<Vec<Arc<Change>>>,
+    /// Id of the newest change before `news`: with it a listener that has got nothing yet can come back.
+    pub from: String,
     pub news: broadcast::Receiver<Arc<Change>>,
 }
 
@@ -74,14 +76,19 @@ impl Bus {
 
     /// The id of a change as it goes out: run and number.
     pub fn id(&self, change: &Change) -> String {
-        format!("{:016x}-{}", self.0.run, change.number)
+        self.id_of(change.number)
+    }
+
+    fn id_of(&self, number: u64) -> String {
+        format!("{:016x}-{number}", self.0.run)
     }
 
     /// Everything from now on, and what came after `last` if it is still kept.
     pub fn listen(&self, last: Option<&str>) -> Resumed {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let news = self.0.news.subscribe();
-        let Some(last) = last else { return Resumed { missed: Some(Vec::new()), news } };
+        let from = self.id_of(kept.0);
+        let Some(last) = last else { return Resumed { missed: Some(Vec::new()), from, news } };
         let number = last.split_once('-').and_then(|(run, number)| {
             let same = u64::from_str_radix(run, 16).ok()? == self.0.run;
             number.parse::<u64>().ok().filter(|_| same)
@@ -90,7 +97,7 @@ impl Bus {
         let missed = number
             .filter(|number| *number + 1 >= oldest && *number <= kept.0)
             .map(|number| kept.1.iter().filter(|change| change.number > number).cloned().collect());
-        Resumed { missed, news }
+        Resumed { missed, from, news }
     }
 }
 

@@ -1,2 +1,108 @@
-//! Operations on agents, destinations, keys, the switch and the flag. Each one changes the store, writes the audit and tells
-//! the bus; the caller pokes [`Streams`](super::streams::Streams) where that changes what should be on air.
+//! Operations on agents, destinations, keys, the switch and the flag. Each one changes the store, writes the audit, tells
+//! the bus and has the [streams](super::streams::Streams) look again where it changes what should be on air.
+//!
+//! Roles are the caller's affair; tenancy is not: what another tenant owns does not exist here.
+//!
+//! | file | what |
+//! |---|---|
+//! | `agents` | agents, their pictures, the switch |
+//! | `destinations` | destinations and their stream keys |
+//! | `office` | tenants, API keys, the flag |
+//! | `preflight` | what would go wrong if the stream began now |
+
+mod agents;
+mod destinations;
+mod office;
+mod preflight;
+
+pub use agents::{AgentPatch, DefaultsPatch, LimitsPatch, NewAgent};
+pub use destinations::{DestinationPatch, NewDestination, OpenKeyError, open_key};
+pub use office::{FLAG, Flag, NewApiKey, NewTenant};
+pub use preflight::{CheckLevel, CheckLine};
+
+use super::who::Who;
+use super::{Service, now_ms};
+use crate::store::StoreError;
+use crate::store::model::AuditEntry;
+use serde::{Deserialize, Deserializer};
+
+/// Why an operation was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RosterError {
+    /// `limit`: what the field may be at most.
+    #[error("{field}: {words}")]
+    Field { field: &'static str, words: String, limit: Option<u64> },
+    #[error("{0}")]
+    Forbidden(String),
+    /// It does not fit what is there; with what to do.
+    #[error("{0}")]
+    Conflict(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+type Result<T, E = RosterError> = std::result::Result<T, E>;
+
+fn field(field: &'static str, words: impl Into<String>) -> RosterError {
+    RosterError::Field { field, words: words.into(), limit: None }
+}
+
+fn limited(field: &'static str, words: impl Into<String>, limit: u64) -> RosterError {
+    RosterError::Field { field, words: words.into(), limit: Some(limit) }
+}
+
+/// A text of `least` to `most` characters without control characters, white space round it cut off.
+fn text(name: &'static str, value: &str, least: usize, most: usize) -> Result<String> {
+    let value = value.trim();
+    if !(least..=most).contains(&value.chars().count()) {
+        return Err(limited(name, format!("expected {least} to {most} characters"), most as u64));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(field(name, "it has a control character"));
+    }
+    Ok(value.to_owned())
+}
+
+/// For fields of a change that may be null: absent leaves it, null clears it.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
+fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// How often a change without a named version is begun anew when somebody else was faster.
+const TRIES: usize = 5;
+
+impl Service {
+    /// Writes what was done. `tenant`: whose record it was done to.
+    async fn audit(
+        &self,
+        who: &Who,
+        tenant: Option<&str>,
+        action: &str,
+        subject: &str,
+        details: serde_json::Value,
+    ) -> Result<()> {
+        let entry = AuditEntry {
+            id: 0,
+            at: now_ms(),
+            tenant_id: tenant.map(str::to_owned),
+            actor: who.actor.clone(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            details,
+            from: who.from.map(|from| from.to_string()),
+        };
+        Ok(self.context().store.audit(&entry).await?)
+    }
+
+    /// Tells operators' pages what a record is now; null: gone.
+    fn tell(&self, tenant: Option<&str>, kind: &'static str, id: &str, record: &impl serde::Serialize) {
+        // Records are plain data.
+        let data = serde_json::to_value(record).unwrap_or_default();
+        self.context().bus.tell(tenant, kind, id, data);
+    }
+}

@@ -1,7 +1,7 @@
 //! Copying, checking and restoring an SQLite store.
 
-use super::place::{InUse, file_error, file_url, prepare, private, sync_folder, with_suffix};
-use super::{Kind, Result, Store, StoreError, schema};
+use super::place::{InUse, file_error, file_uri, file_url, prepare, private, sync_folder, with_suffix};
+use super::{Kind, Result, Store, StoreError, open, schema};
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection};
 use std::fs::OpenOptions;
@@ -26,12 +26,10 @@ impl Store {
         if self.parts.kind == Kind::Postgres {
             return Err(StoreError::Backend("this is a backup of SQLite; copy PostgreSQL with pg_dump".into()));
         }
-        let name = to
-            .to_str()
-            .ok_or_else(|| StoreError::Backend(format!("{}: the name of the copy must be UTF-8", to.display())))?;
+        let uri = file_uri(to)?;
         // Ours before there is anything in it; SQLite fills an empty file.
         let file = private(to, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(to, &e))?;
-        let made = self.copy_into(name).await;
+        let made = self.copy_into(&uri).await;
         let made = made.and_then(|()| {
             file.sync_all().map_err(|e| file_error(to, &e))?;
             sync_folder(to)
@@ -42,9 +40,19 @@ impl Store {
         made
     }
 
-    async fn copy_into(&self, name: &str) -> Result<()> {
-        // The writer's connection: those that only read may not, and in memory there is no other.
-        sqlx::query("VACUUM INTO $1").bind(name).execute(self.write()).await?;
+    async fn copy_into(&self, uri: &str) -> Result<()> {
+        const COPY: &str = "VACUUM INTO $1";
+        match &self.parts.file {
+            // A connection of its own, which reads one moment: writers go on meanwhile.
+            Some(url) => {
+                let mut connection = open::sqlite_connection(url).await?;
+                let copied = sqlx::query(COPY).bind(uri).execute(&mut connection).await;
+                connection.close().await?;
+                copied?;
+            }
+            // In memory there is one connection.
+            None => drop(sqlx::query(COPY).bind(uri).execute(self.write()).await?),
+        }
         Ok(())
     }
 
@@ -57,9 +65,18 @@ impl Store {
 
 async fn check(connection: &mut AnyConnection, kind: Kind) -> Result<Checked> {
     if kind == Kind::Sqlite {
-        let found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut *connection).await?;
-        if found != ["ok"] {
-            return Err(StoreError::Backend(format!("the database is damaged: {}", found.join("; "))));
+        let found: Result<Vec<String>, sqlx::Error> =
+            sqlx::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut *connection).await;
+        match found {
+            Ok(found) if found == ["ok"] => {}
+            Ok(found) => return Err(StoreError::Backend(format!("the database is damaged: {}", found.join("; ")))),
+            // 11: damaged so badly that it cannot even be looked through.
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("11") => {
+                return Err(StoreError::Backend(
+                    "the database is damaged; part of it is missing or overwritten".into(),
+                ));
+            }
+            Err(error) => return Err(error.into()),
         }
         let broken = sqlx::query("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1");
         if broken.fetch_optional(&mut *connection).await?.is_some() {

@@ -173,6 +173,13 @@ impl Store {
         Ok(())
     }
 
+    /// Ended ones too.
+    pub async fn stream(&self, tenant: Option<&str>, id: &str) -> Result<StreamRecord> {
+        let sql = scoped!(tenant, "SELECT * FROM streams WHERE", "AND id = $2");
+        let row = sqlx::query(sql).bind(tenant).bind(id).fetch_optional(self.read()).await?;
+        stream(&row.ok_or(StoreError::NotFound("stream"))?)
+    }
+
     /// Newest first.
     pub async fn streams(&self, tenant: Option<&str>, page: &PageRequest) -> Result<Page<StreamRecord>> {
         let sql = scoped!(tenant, "SELECT * FROM streams WHERE", "AND id < $2 ORDER BY id DESC LIMIT $3");

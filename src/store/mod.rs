@@ -34,7 +34,7 @@ mod rows;
 mod schema;
 
 pub use backup::{Checked, check_file, restore};
-pub use place::{Place, PlaceError};
+pub use place::Place;
 
 use sqlx::AnyPool;
 use std::fmt;
@@ -48,6 +48,8 @@ pub struct Store {
 
 struct Parts {
     kind: Kind,
+    /// Address of an SQLite file; None for memory and servers.
+    file: Option<String>,
     /// Takes all writes. One connection for SQLite, whose writers wait here in their order instead of polling a lock.
     write: AnyPool,
     /// The same as `write` but for an SQLite file.

@@ -3,7 +3,7 @@
 use super::{Kind, Parts, Place, Result, Store, StoreError, log, place, schema};
 use secrecy::ExposeSecret;
 use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor, Transaction};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Transaction};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,10 +42,10 @@ impl Store {
     /// Holds shared use of the file until it is closed or dropped: [`super::restore`] refuses meanwhile.
     pub async fn open(place: &Place) -> Result<Store> {
         sqlx::any::install_default_drivers();
-        let (kind, write, read, in_use) = match place {
+        let (kind, file, write, read, in_use) = match place {
             Place::Memory => {
                 let one = sqlite_pool("sqlite::memory:", 1, &[]).await?;
-                (Kind::Sqlite, one.clone(), one, None)
+                (Kind::Sqlite, None, one.clone(), one, None)
             }
             Place::Sqlite(path) => {
                 place::prepare(path)?;
@@ -54,11 +54,11 @@ impl Store {
                 let write = sqlite_pool(&url, 1, &[]).await?;
                 must_be_wal(&write, path).await?;
                 let read = sqlite_pool(&url, READERS, SQLITE_READ).await?;
-                (Kind::Sqlite, write, read, Some(in_use))
+                (Kind::Sqlite, Some(url), write, read, Some(in_use))
             }
             Place::Postgres(url) => {
                 let pool = postgres_pool(url.expose_secret()).await?;
-                (Kind::Postgres, pool.clone(), pool, None)
+                (Kind::Postgres, None, pool.clone(), pool, None)
             }
         };
         match kind {
@@ -72,7 +72,7 @@ impl Store {
             Kind::Postgres => schema::migrate(&mut *write.acquire().await?, kind).await?,
         }
         let log = log::Appender::start(write.clone(), kind);
-        Ok(Store { parts: Arc::new(Parts { kind, write, read, log, in_use: Mutex::new(in_use) }) })
+        Ok(Store { parts: Arc::new(Parts { kind, file, write, read, log, in_use: Mutex::new(in_use) }) })
     }
 
     /// Answers when the store does: for `/readyz`.
@@ -127,9 +127,30 @@ async fn set_up(connection: &mut AnyConnection, statements: [&'static [&'static 
     Ok(())
 }
 
+/// A connection to an SQLite file beside those of the store.
+pub(super) async fn sqlite_connection(url: &str) -> Result<AnyConnection, sqlx::Error> {
+    let mut connection = AnyConnectOptions::from_str(url)?.disable_statement_logging().connect().await?;
+    set_up(&mut connection, [SQLITE, &[]]).await?;
+    Ok(connection)
+}
+
+/// One connection before there is a pool, which would try again until its time is up and then not say what was wrong.
+async fn first(options: &AnyConnectOptions, statements: [&'static [&'static str]; 2]) -> Result<()> {
+    let connecting = async {
+        let mut connection = options.connect().await?;
+        set_up(&mut connection, statements).await?;
+        connection.close().await
+    };
+    match tokio::time::timeout(ACQUIRE, connecting).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(StoreError::Backend(format!("no answer for {} s", ACQUIRE.as_secs()))),
+    }
+}
+
 /// `more`: statements beside the usual ones for each connection. Connections stay: a memory database lives in one.
 async fn sqlite_pool(url: &str, connections: u32, more: &'static [&'static str]) -> Result<AnyPool> {
     let options = AnyConnectOptions::from_str(url)?.disable_statement_logging();
+    first(&options, [SQLITE, more]).await?;
     Ok(AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
@@ -165,6 +186,7 @@ async fn postgres_pool(url: &str) -> Result<AnyPool> {
         other => other,
     };
     let options = AnyConnectOptions::from_str(url).map_err(|e| hidden(e.into()))?.disable_statement_logging();
+    first(&options, [POSTGRES, &[]]).await.map_err(hidden)?;
     AnyPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE)

@@ -1,12 +1,11 @@
 //! Where a store lives; file modes, and the lock that says a file is in use.
 
 use super::{Result, StoreError};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// Only the owner reads and writes: the file holds API keys' hashes and sealed stream keys.
 const MODE: u32 = 0o600;
@@ -30,56 +29,6 @@ impl fmt::Debug for Place {
             Place::Memory => f.write_str("Memory"),
             Place::Postgres(_) => f.write_str("Postgres(…)"),
         }
-    }
-}
-
-/// For people: the file, or that it is a PostgreSQL server (whose address may hold a password).
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Sqlite(path) => write!(f, "{}", path.display()),
-            Place::Memory => f.write_str("memory"),
-            Place::Postgres(_) => f.write_str("PostgreSQL"),
-        }
-    }
-}
-
-/// Why a text names no place. Does not repeat it: it may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the database must be a file, `:memory:`, or postgres://USER:PASSWORD@HOST/DATABASE")]
-pub struct PlaceError;
-
-/// `postgres://…` or `postgresql://…`, `:memory:`, or a file, which may be written `sqlite:FILE`.
-impl FromStr for Place {
-    type Err = PlaceError;
-
-    fn from_str(text: &str) -> Result<Place, PlaceError> {
-        let text = text.trim();
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Place::Postgres(text.into()));
-        }
-        let file = match text.strip_prefix("sqlite:") {
-            Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
-            None if text.contains("://") => return Err(PlaceError),
-            None => text,
-        };
-        match file {
-            "" => Err(PlaceError),
-            ":memory:" => Ok(Place::Memory),
-            file => Ok(Place::Sqlite(file.into())),
-        }
-    }
-}
-
-impl Place {
-    /// The database's file in a data folder.
-    pub fn in_folder(data_dir: &Path) -> Place {
-        Place::Sqlite(data_dir.join("agentcast.db"))
-    }
-
-    /// Whether the text holds a password: such a text must not come as a command line argument, which others can read.
-    pub fn has_password(&self) -> bool {
-        matches!(self, Place::Postgres(url) if !passwords(url.expose_secret()).is_empty())
     }
 }
 
@@ -121,6 +70,15 @@ fn decode(text: &str) -> String {
 
 /// The address by which the SQLite driver opens exactly this file, whatever characters its name has.
 pub(super) fn file_url(path: &Path, mode: &str) -> Result<String> {
+    Ok(format!("sqlite://{}?mode={mode}", encoded(path)?))
+}
+
+/// The same for SQLite itself. Says all that it would else take from the connection that is asked, which may be in memory.
+pub(super) fn file_uri(path: &Path) -> Result<String> {
+    Ok(format!("file:{}?mode=rwc&cache=private", encoded(path)?))
+}
+
+fn encoded(path: &Path) -> Result<String> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -132,15 +90,13 @@ pub(super) fn file_url(path: &Path, mode: &str) -> Result<String> {
     let text = whole
         .to_str()
         .ok_or_else(|| StoreError::Backend(format!("{}: the name of the database must be UTF-8", whole.display())))?;
-    let mut url = String::from("sqlite://");
+    let mut url = String::new();
     for byte in text.bytes() {
         match byte {
             b'/' | b'-' | b'_' | b'.' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => url.push(char::from(byte)),
             _ => url.push_str(&format!("%{byte:02X}")),
         }
     }
-    url.push_str("?mode=");
-    url.push_str(mode);
     Ok(url)
 }
 
@@ -238,22 +194,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_names_a_file_memory_or_a_server() {
-        let place = |text: &str| text.parse::<Place>().map(|p| format!("{p:?}"));
-        assert_eq!(place("data/a.db"), Ok(r#"Sqlite("data/a.db")"#.into()));
-        assert_eq!(place("sqlite:/a/b.db"), Ok(r#"Sqlite("/a/b.db")"#.into()));
-        assert_eq!(place("sqlite:///a/b.db"), Ok(r#"Sqlite("/a/b.db")"#.into()));
-        assert_eq!(place(":memory:"), Ok("Memory".into()));
-        assert_eq!(place("postgres://u:hunter22@h/db"), Ok("Postgres(…)".into()));
-        assert_eq!(place("mysql://u:hunter22@h/db"), Err(PlaceError));
-        assert_eq!(place(""), Err(PlaceError));
-    }
-
-    #[test]
     fn passwords_are_found_as_written_and_decoded() {
         assert_eq!(passwords("postgres://u:a%40b@h/db?password=x%2Fy"), ["a%40b", "a@b", "x%2Fy", "x/y"]);
         assert_eq!(passwords("postgres://u@h/db"), [""; 0]);
-        assert!(!"postgres://u@h/db".parse::<Place>().unwrap().has_password());
-        assert!("postgres://u:p@h/db".parse::<Place>().unwrap().has_password());
     }
 }

@@ -1,43 +1,63 @@
-//! What the store promises, on every database that it runs on.
+//! What the store promises, the same on every database: SQLite in a file, SQLite in memory, a real PostgreSQL.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod files;
+mod log;
+mod office;
 mod records;
+mod roster;
+mod servers;
+mod tenancy;
+mod world;
 
-use agentcast::store::model::*;
-use agentcast::store::{LoggedEvent, Place, Store};
-use records::*;
-
-#[tokio::test]
-async fn memory_smoke() {
-    let store = Store::open(&Place::Memory).await.unwrap();
-    smoke(&store).await;
-    store.close().await;
+/// Each test once for each database.
+macro_rules! contract {
+    ($($room:ident::$name:ident),+ $(,)?) => {
+        mod sqlite_file { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() {
+            let world = crate::world::World::file().await;
+            crate::$room::$name(&world).await;
+            world.end().await;
+        })+ }
+        mod sqlite_memory { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() {
+            let world = crate::world::World::memory().await;
+            crate::$room::$name(&world).await;
+            world.end().await;
+        })+ }
+        mod postgres { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $name() {
+            let world = crate::world::World::postgres().await;
+            crate::$room::$name(&world).await;
+            world.end().await;
+        })+ }
+    };
 }
 
-#[tokio::test]
-async fn file_smoke() {
-    let dir = std::env::temp_dir().join(format!("agentcast-store-{}", std::process::id()));
-    let store = Store::open(&Place::Sqlite(dir.join("a b?#%.db"))).await.unwrap();
-    smoke(&store).await;
-    store.close().await;
-    std::fs::remove_dir_all(dir).unwrap();
-}
-
-async fn smoke(store: &Store) {
-    store.add_tenant(&tenant("ten_1")).await.unwrap();
-    store.add_agent(&agent("agt_1", "ten_1")).await.unwrap();
-    assert_eq!(store.agent(Some("ten_1"), "agt_1").await.unwrap(), agent("agt_1", "ten_1"));
-    store.add_match(&match_("mat_1", "ten_1")).await.unwrap();
-    store.append_events("mat_1", (1..=100).map(event).collect()).await.unwrap();
-    store.save_snapshot("mat_1", b"snap", 40).await.unwrap();
-    let saved = store.load_match("mat_1").await.unwrap();
-    assert_eq!(saved.snapshot.as_deref(), Some(&b"snap"[..]));
-    assert_eq!(saved.events, (41..=100).map(event).collect::<Vec<LoggedEvent>>());
-    store.add_destination(&destination("dst_1", "agt_1", "ten_1")).await.unwrap();
-    store.put_key(Some("ten_1"), &sealed("dst_1", "agt_1")).await.unwrap();
-    let read = store.destination(None, "dst_1").await.unwrap();
-    assert_eq!(read.key.unwrap().fingerprint, "a1b2c3");
-    store.audit(&audit("ten_1", "x", 5)).await.unwrap();
-    store.prune(10, 0, 10, 10).await.unwrap();
-    assert_eq!(store.set_enabled(None, "agt_1", true).await.unwrap(), true);
-    store.set_match_phase("mat_1", MatchPhase::Running, 5).await.unwrap();
+contract! {
+    roster::records_that_were_added_are_read_back_whole,
+    roster::an_id_twice_is_taken_and_an_unknown_owner_does_not_exist,
+    roster::a_stale_version_is_refused_and_of_many_writers_one_wins,
+    roster::the_switch_says_whether_it_moved,
+    roster::the_seventeenth_destination_is_refused_even_when_all_come_at_once,
+    roster::a_new_ingest_host_takes_the_key_away_and_a_key_for_another_host_is_refused,
+    roster::a_rewrap_replaces_only_what_it_read,
+    roster::a_deleted_agent_takes_its_destinations_keys_and_picture_and_leaves_history,
+    roster::a_key_is_noted_as_used_once_a_minute_and_revoked_once,
+    roster::any_text_is_kept_as_it_is,
+    tenancy::another_tenant_sees_and_changes_nothing,
+    tenancy::lists_are_walked_without_gaps_or_repeats,
+    log::events_of_many_matches_at_once_are_all_there_in_order,
+    log::an_unknown_match_fails_alone,
+    log::a_snapshot_replaces_exactly_what_it_covers,
+    log::what_waited_when_the_store_closed_is_answered_truly,
+    log::phases_note_start_and_end_and_a_closed_match_stays_closed,
+    log::sessions_and_streams_are_found_while_they_last,
+    office::a_flag_is_unknown_until_set,
+    office::the_audit_has_rising_numbers_and_newest_first,
+    office::usage_adds_up_by_day,
+    office::the_first_answer_under_a_key_stays,
+    office::old_things_go_and_the_rest_stays,
+    office::the_oldest_logs_go_while_all_are_too_large,
+    office::a_check_counts_and_names_the_schema,
 }

@@ -15,6 +15,7 @@ pub mod marked;
 pub mod matches;
 pub mod media;
 pub mod nginx;
+pub mod postgres;
 pub mod program;
 pub mod relay;
 pub mod rtmp_receiver;

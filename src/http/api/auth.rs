@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Caller`] | an API key (`Authorization: Bearer key_…`) or an operator's cookie |
 //! | [`Holder`] | a session token (`Authorization: Bearer <JWT>`) for the session in the path |
-//! | [`Feeder`], [`Watcher`] | either of them, for the session in the path |
+//! | [`Feeder`](super::access::Feeder), [`Watcher`](super::access::Watcher) | either of them, for the session in the path |
 //! | [`Visitor`] | everybody; checks what comes in some other way, as a socket's first message |
 //!
 //! Every credential is looked up and compared even when its id is unknown, and every refusal has the same words, so that
@@ -19,7 +19,7 @@ use crate::server::now_ms;
 use crate::server::who::Who;
 use crate::store::StoreError;
 use crate::store::model::{ApiKey, ApiRole, Millis, Scope, Session};
-use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use secrecy::{ExposeSecret, SecretString};
@@ -75,24 +75,6 @@ pub struct Holder {
     pub session: Session,
 }
 
-/// Somebody who may feed the session in the path: its token, or an API key of role game or above of its tenant. The session
-/// is one for feeding, not expired, not revoked.
-#[derive(Clone, Debug)]
-pub struct Feeder {
-    pub session: Session,
-    /// Id of the session or of the API key.
-    pub actor: String,
-}
-
-/// Somebody who may watch the session in the path: its token (of either scope), or an API key of its tenant. What may be seen
-/// is `session.view`.
-#[derive(Clone, Debug)]
-pub struct Watcher {
-    pub session: Session,
-    /// Id of the session or of the API key.
-    pub actor: String,
-}
-
 /// Whoever it is: address, and what is learned about the request.
 #[derive(Clone, Debug)]
 pub struct Visitor {
@@ -105,7 +87,7 @@ pub struct Visitor {
 pub struct Client(pub Option<IpAddr>);
 
 impl Visitor {
-    fn of(parts: &Parts) -> Visitor {
+    pub(super) fn of(parts: &Parts) -> Visitor {
         let from = parts.extensions.get::<Client>().and_then(|client| client.0);
         Visitor { from, trail: parts.extensions.get::<Trail>().cloned().unwrap_or_default() }
     }
@@ -133,7 +115,7 @@ impl Visitor {
     }
 
     /// The operator behind this cookie's value.
-    async fn cookie(&self, api: &Api, value: &str) -> Result<Who, Problem> {
+    pub(super) async fn cookie(&self, api: &Api, value: &str) -> Result<Who, Problem> {
         let actor = api.cookies.actor(value);
         let found = match &actor {
             Some(actor) => api.keys.read(api, actor).await?,
@@ -181,10 +163,12 @@ impl Visitor {
             Err(StoreError::NotFound(_)) => return Err(self.refuse(api, "the session token is not valid")),
             Err(error) => return Err(error.into()),
         };
-        if session.scope != claims.scope || session.view != claims.view {
+        // Who may feed may watch: an overlay page of a feeding session has a token that cannot feed.
+        let scope = claims.scope == session.scope || claims.scope == Scope::Watch;
+        if !scope || session.view != claims.view {
             return Err(self.refuse(api, "the session token is not valid"));
         }
-        open(&session, now)?;
+        still_open(&session, now)?;
         self.trail.actor(&session.id);
         Ok(Holder { claims, session })
     }
@@ -195,7 +179,7 @@ impl Visitor {
 }
 
 /// Refuses a session that is over.
-fn open(session: &Session, now: Millis) -> Result<(), Problem> {
+pub(super) fn still_open(session: &Session, now: Millis) -> Result<(), Problem> {
     let over = if session.revoked_at.is_some() {
         "the session was revoked"
     } else if session.expires_at <= now {
@@ -207,14 +191,14 @@ fn open(session: &Session, now: Millis) -> Result<(), Problem> {
 }
 
 /// What a request brings to show who sends it.
-enum Credential<'a> {
+pub(super) enum Credential<'a> {
     Key(&'a str),
     Token(&'a str),
     Cookie(&'a str),
 }
 
 impl<'a> Credential<'a> {
-    fn of(parts: &'a Parts) -> Result<Option<Credential<'a>>, Problem> {
+    pub(super) fn of(parts: &'a Parts) -> Result<Option<Credential<'a>>, Problem> {
         if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
             let bearer = value.to_str().ok().and_then(|value| {
                 let (scheme, rest) = value.split_once(' ')?;
@@ -275,7 +259,7 @@ fn nobody() -> Problem {
 }
 
 /// `id` in the path.
-async fn path_id(parts: &mut Parts, api: &Api) -> Result<String, Problem> {
+pub(super) async fn path_id(parts: &mut Parts, api: &Api) -> Result<String, Problem> {
     let params = RawPathParams::from_request_parts(parts, api).await;
     let params = params.map_err(|_| Problem::new(Kind::MALFORMED, "the path cannot be read"))?;
     let id = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned());
@@ -318,74 +302,6 @@ impl FromRequestParts<Api> for Holder {
             Some(Credential::Token(token)) => visitor.session(api, token, &id).await,
             Some(_) => Err(Problem::new(Kind::FORBIDDEN, "this needs the session's token")),
             None => Err(nobody()),
-        }
-    }
-}
-
-/// The session in the path and who comes with it; None without any credential.
-async fn on_session(parts: &mut Parts, api: &Api, role: ApiRole) -> Result<Option<(Session, String)>, Problem> {
-    let id = path_id(parts, api).await?;
-    let visitor = Visitor::of(parts);
-    let who = match Credential::of(parts)? {
-        Some(Credential::Token(token)) => {
-            let Holder { session, .. } = visitor.session(api, token, &id).await?;
-            let actor = session.id.clone();
-            return Ok(Some((session, actor)));
-        }
-        Some(Credential::Key(key)) => visitor.key(api, key).await?,
-        Some(Credential::Cookie(value)) => visitor.cookie(api, value).await?,
-        None => return Ok(None),
-    };
-    require(&who, role)?;
-    let session = api.service.context().store.session(who.tenant(), &id).await?;
-    open(&session, now_ms()).map_err(|problem| Problem::new(Kind::CONFLICT, problem.detail))?;
-    Ok(Some((session, who.actor)))
-}
-
-impl OptionalFromRequestParts<Api> for Watcher {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Option<Watcher>, Problem> {
-        let found = on_session(parts, api, ApiRole::Viewer).await?;
-        Ok(found.map(|(session, actor)| Watcher { session, actor }))
-    }
-}
-
-impl FromRequestParts<Api> for Watcher {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Watcher, Problem> {
-        <Watcher as OptionalFromRequestParts<Api>>::from_request_parts(parts, api).await?.ok_or_else(nobody)
-    }
-}
-
-impl OptionalFromRequestParts<Api> for Feeder {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Option<Feeder>, Problem> {
-        let Some((session, actor)) = on_session(parts, api, ApiRole::Game).await? else { return Ok(None) };
-        session.may_feed()?;
-        Ok(Some(Feeder { session, actor }))
-    }
-}
-
-impl FromRequestParts<Api> for Feeder {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Feeder, Problem> {
-        <Feeder as OptionalFromRequestParts<Api>>::from_request_parts(parts, api).await?.ok_or_else(nobody)
-    }
-}
-
-impl Session {
-    /// # Errors
-    /// 403 when it is one for watching.
-    pub(super) fn may_feed(&self) -> Result<(), Problem> {
-        match self.scope {
-            Scope::Feed => Ok(()),
-            Scope::Watch => {
-                Err(Problem::new(Kind::FORBIDDEN, "this session may watch, not feed; open one of scope feed"))
-            }
         }
     }
 }

@@ -240,6 +240,20 @@ impl Made {
         Ok(Made { status: StatusCode::CREATED, body, replayed: false })
     }
 
+    /// With `Location` (`path` and the record's id) and, for records that have a version, `ETag`.
+    pub fn located(self, path: &str) -> Response {
+        let location = HeaderValue::from_str(&format!("{path}{}", self.text("id"))).ok();
+        let version = self.body.get("version").and_then(Value::as_i64);
+        let mut response = self.into_response();
+        if let Some(location) = location {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        if let Some(version) = version {
+            response.headers_mut().insert(header::ETAG, etag(version));
+        }
+        response
+    }
+
     /// A field of the body, for example `id`.
     pub fn text(&self, name: &str) -> &str {
         self.body.get(name).and_then(Value::as_str).unwrap_or_default()

@@ -74,6 +74,7 @@ pub(super) fn wrap(router: Router<Api>, api: Api) -> Router {
             Problem::new(Kind::METHOD, "this address does not take the method; `Allow` says which ones it takes")
         })
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(api.clone(), super::metrics::measure))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn_with_state(api.clone(), in_time))
         .layer(compression)

@@ -9,23 +9,37 @@
 //! | [`auth`] | who calls: API keys, operators' cookies, session tokens |
 //! | [`guard`] | rate limits and their headers, Idempotency-Key, ETag and If-Match |
 //! | [`agents`], [`destinations`], [`keys`], [`flags`], [`office`] | agents, destinations and their keys, API keys and tenants, the flag, audit and usage |
-//! | `matches`, `sessions`, `feed`, `watch`, `streams`, `events` | matches and what goes in and out live |
-//! | `pages` | one-time codes, cookies, the overlay page |
+//! | [`matches`], [`sessions`], [`feed`], `watch`, [`streams`], `events` | matches and what goes in and out live |
+//! | [`access`], `line`, [`live`], [`state`] | for those: who may, one WebSocket, what open connections share, what is shown |
+//! | [`pages`] | one-time codes, cookies, the overlay page |
 //! | [`docs`] | `/openapi.json` and `/docs`, made of what the routes say of themselves |
-//! | `metrics` | `/metrics`, `/healthz`, `/readyz` |
+//! | [`metrics`], `scrape` | `/metrics`, `/healthz`, `/readyz` |
 
+pub mod access;
 pub mod agents;
 pub mod auth;
 pub mod codes;
 pub mod destinations;
 pub mod docs;
+mod events;
 pub mod extract;
+pub mod feed;
 pub mod flags;
 pub mod guard;
 pub mod keys;
 pub mod layers;
+mod line;
+pub mod live;
+pub mod matches;
+pub mod metrics;
 pub mod office;
+pub mod pages;
 pub mod problem;
+mod scrape;
+pub mod sessions;
+pub mod state;
+pub mod streams;
+mod watch;
 
 use crate::server::Service;
 use axum::Router;
@@ -47,6 +61,8 @@ pub struct Api {
     pub tasks: TaskTracker,
     /// The service ends: sockets and event streams close.
     pub closing: CancellationToken,
+    /// What open connections share, and what is counted.
+    pub live: Arc<live::Live>,
 }
 
 impl Api {
@@ -60,6 +76,7 @@ impl Api {
             keys: Arc::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            live: Arc::default(),
         }
     }
 
@@ -102,6 +119,14 @@ fn rest() -> OpenApiRouter<Api> {
 /// What happens.
 fn live() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
+        .merge(matches::routes())
+        .merge(sessions::routes())
+        .merge(feed::routes())
+        .merge(watch::routes())
+        .merge(streams::routes())
+        .merge(events::routes())
+        .merge(pages::routes())
+        .merge(metrics::routes())
 }
 
 /// For routes whose bodies may be larger (or must be smaller) than [`extract::BODY_BYTES`]:

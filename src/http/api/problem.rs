@@ -154,3 +154,15 @@ impl From<crate::store::StoreError> for Problem {
         }
     }
 }
+
+impl From<crate::server::roster::RosterError> for Problem {
+    fn from(error: crate::server::roster::RosterError) -> Problem {
+        use crate::server::roster::RosterError as E;
+        match error {
+            E::Field { field, words, limit } => Problem { limit, ..Problem::field(field, words) },
+            E::Forbidden(words) => Problem::new(Kind::FORBIDDEN, words),
+            E::Conflict(words) => Problem::new(Kind::CONFLICT, words),
+            E::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `GET /v1/events`: what changes, for operators' pages.
+
+use super::Api;
+use super::auth::Caller;
+use super::line::over;
+use super::live::Over;
+use super::problem::Problem;
+use super::watch::stream_of_events;
+use crate::server::bus::Change;
+use crate::store::model::ApiRole;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{Response, sse};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(get_events))
+}
+
+/// Every change of state that the caller may see, as server-sent events: `change` with
+/// `{"at":…,"kind":"stream","id":"str_…","data":…}`. Kinds: `agent`, `destination`, `match`, `session`, `stream`, `flag`. With
+/// `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read everything anew. The
+/// first event is `hello`, with the id to come back with.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events",
+    params(("Last-Event-ID" = Option<String>, Header, description = "id of the newest event that the caller has")),
+    responses(
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+    ),
+    security(("apiKey" = []), ("cookie" = []))
+)]
+pub(super) async fn get_events(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let who = caller.require(ApiRole::Viewer)?.clone();
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let bus = api.service.context().bus.clone();
+    let resumed = bus.listen(last);
+    let mut first = VecDeque::new();
+    let kind = if resumed.missed.is_some() { "hello" } else { "reset" };
+    if last.is_none() || resumed.missed.is_none() {
+        first.push_back(sse::Event::default().event(kind).id(&resumed.from).data("{}"));
+    }
+    let tenant = who.tenant;
+    for change in resumed.missed.iter().flatten().filter(|change| visible(change, tenant.as_deref())) {
+        first.push_back(event(&bus.id(change), change));
+    }
+    let mut rights = Vec::new();
+    if who.actor.starts_with("key_") {
+        rights.push(api.live.gate.watch(&api.service.context().store, &who.actor, &api.tasks));
+    }
+    let listening = Listening {
+        first,
+        news: resumed.news,
+        rights,
+        closing: api.closing.clone(),
+        _open: api.live.metrics.socket("events"),
+        done: false,
+    };
+    let stream = futures_util::stream::unfold(listening, move |mut l| {
+        let (bus, tenant) = (bus.clone(), tenant.clone());
+        async move {
+            if let Some(event) = l.first.pop_front() {
+                return Some((Ok::<_, Infallible>(event), l));
+            }
+            if l.done {
+                return None;
+            }
+            loop {
+                let change = tokio::select! {
+                    biased;
+                    () = l.closing.cancelled() => return None,
+                    over = over(&mut l.rights) => {
+                        l.done = true;
+                        let why = if over == Over::Revoked { "revoked" } else { "expired" };
+                        let data = format!(r#"{{"reason":"{why}"}}"#);
+                        return Some((Ok(sse::Event::default().event("end").data(data)), l));
+                    }
+                    change = l.news.recv() => change,
+                };
+                match change {
+                    Ok(change) if visible(&change, tenant.as_deref()) => {
+                        return Some((Ok(event(&bus.id(&change), &change)), l));
+                    }
+                    Ok(_) => {}
+                    // It reads too slowly: what it missed is gone.
+                    Err(RecvError::Lagged(_)) => {
+                        let resumed = bus.listen(None);
+                        l.news = resumed.news;
+                        return Some((Ok(sse::Event::default().event("reset").id(resumed.from).data("{}")), l));
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        }
+    });
+    Ok(stream_of_events(stream))
+}
+
+struct Listening {
+    first: VecDeque<sse::Event>,
+    news: Receiver<Arc<Change>>,
+    rights: Vec<watch::Receiver<Option<Over>>>,
+    closing: CancellationToken,
+    _open: super::metrics::Open,
+    done: bool,
+}
+
+/// Changes of the whole service, such as the flag's, are seen by all; a tenant's by itself and by admins.
+fn visible(change: &Change, tenant: Option<&str>) -> bool {
+    match (tenant, change.tenant.as_deref()) {
+        (None, _) | (_, None) => true,
+        (Some(own), Some(of)) => own == of,
+    }
+}
+
+fn event(id: &str, change: &Change) -> sse::Event {
+    let data = serde_json::to_string(change).unwrap_or_else(|_| "{}".into());
+    sse::Event::default().event("change").id(id).data(data)
+}

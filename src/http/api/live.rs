@@ -1,0 +1,260 @@
+//! What open connections share: the pictures of a match that watchers of one view get, when a session or a key ends, and the
+//! end of them all.
+
+use super::metrics::Metrics;
+use super::state::{StateOut, filtered};
+use crate::game::View;
+use crate::server::matches::LiveMatch;
+use crate::server::now_ms;
+use crate::store::model::Millis;
+use crate::store::{Store, StoreError};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+/// A watcher gets at most one state in this time: about 30 a second.
+const BETWEEN_STATES: Duration = Duration::from_millis(33);
+/// How often a session or key that holds connections is looked up. Half of what it may take to end them, and more.
+const LOOK: Duration = Duration::from_secs(2);
+/// WebSockets that have not yet said who they are.
+const STRANGERS: usize = 256;
+
+/// What open connections share.
+pub struct Live {
+    pub metrics: Metrics,
+    pub(super) screens: Screens,
+    pub(super) gate: Gate,
+    /// Permits for WebSockets that have yet to say who they are.
+    pub(super) strangers: Arc<Semaphore>,
+    readiness: Mutex<Readiness>,
+}
+
+/// What `/readyz` says beside the store.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// The GPU or software adapter on which pictures are drawn, or why there is none.
+    pub stage: Result<String, String>,
+    pub draining: bool,
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        Live {
+            metrics: Metrics::default(),
+            screens: Screens::default(),
+            gate: Gate::default(),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            readiness: Mutex::new(Readiness { stage: Err("not looked for yet".into()), draining: false }),
+        }
+    }
+}
+
+impl Live {
+    /// Says whether pictures can be drawn: the adapter's name, or what is wrong and what to do.
+    pub fn set_stage(&self, stage: Result<String, String>) {
+        lock(&self.readiness).stage = stage;
+    }
+
+    /// From now on `/readyz` says no: a load balancer sends nobody new.
+    pub fn drain(&self) {
+        lock(&self.readiness).draining = true;
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        lock(&self.readiness).clone()
+    }
+}
+
+/// The state of a match as one view sees it, written out once for all who watch.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub epoch: u64,
+    pub seq: u64,
+    /// A [`StateOut`] as JSON.
+    pub json: String,
+}
+
+impl Frame {
+    fn new(live: &LiveMatch, view: &View, at: Option<Millis>) -> Frame {
+        let state = live.state();
+        let state: StateOut = filtered(&state, view, at);
+        let json = serde_json::to_string(&state).unwrap_or_else(|error| {
+            tracing::error!("a state cannot be written: {error}");
+            "null".into()
+        });
+        Frame { epoch: state.epoch, seq: state.seq, json }
+    }
+
+    /// `epoch-seq`: the id of an SSE event.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.epoch, self.seq)
+    }
+
+    /// What goes out to a watcher.
+    pub fn message(&self) -> String {
+        format!(r#"{{"type":"state","now":{},"state":{}}}"#, now_ms(), self.json)
+    }
+}
+
+/// Id of the match and the view's name.
+type Screen = (String, String);
+
+/// One writer for each (match, view) that is watched; it ends with its last watcher or with the match.
+#[derive(Default)]
+pub(super) struct Screens(Shared<Screen, Arc<Frame>>);
+
+impl Screens {
+    /// The newest state, again after each change, at most one each [`BETWEEN_STATES`]. Closed when the match is.
+    pub fn watch(&self, live: LiveMatch, view: View, tasks: &TaskTracker) -> watch::Receiver<Arc<Frame>> {
+        // Subscribed before the first state is read: nothing is missed between.
+        let mut states = live.watch();
+        states.mark_unchanged();
+        let key = (live.record().id, view.to_string());
+        let first = || Arc::new(Frame::new(&live, &view, None));
+        let (live_too, view_too) = (live.clone(), view.clone());
+        self.0.subscribe(key, tasks, first, async move |mut seat| {
+            loop {
+                tokio::select! {
+                    () = seat.left() => return,
+                    changed = states.changed() => if changed.is_err() { return },
+                }
+                states.mark_unchanged();
+                seat.sender.send_replace(Arc::new(Frame::new(&live_too, &view_too, Some(now_ms()))));
+                tokio::time::sleep(BETWEEN_STATES).await;
+            }
+        })
+    }
+}
+
+/// Why the right to be connected is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Revoked,
+    Expired,
+}
+
+/// Tells connections when the session or API key that they were opened with ends: at once when that happens here, within
+/// [`LOOK`] when another process did it.
+#[derive(Default)]
+pub(super) struct Gate(Shared<String, Option<Over>>);
+
+impl Gate {
+    /// `id`: of a session or an API key. Some, once it has ended.
+    pub fn watch(&self, store: &Store, id: &str, tasks: &TaskTracker) -> watch::Receiver<Option<Over>> {
+        let (store, subject) = (store.clone(), id.to_owned());
+        self.0.subscribe(id.to_owned(), tasks, || None, async move |mut seat| {
+            loop {
+                if let Some(over) = look(&store, &subject).await {
+                    seat.sender.send_replace(Some(over));
+                }
+                tokio::select! {
+                    () = seat.left() => return,
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+            }
+        })
+    }
+
+    /// Closes what was opened with it, now.
+    pub fn revoked(&self, id: &str) {
+        if let Some(sender) = lock(&self.0.open).get(id) {
+            sender.send_replace(Some(Over::Revoked));
+        }
+    }
+}
+
+/// Whether a session or key is over. A store that does not answer ends nobody's session.
+async fn look(store: &Store, id: &str) -> Option<Over> {
+    let found = if id.starts_with("key_") {
+        store.api_key(id).await.map(|key| match key {
+            Some((key, _)) => key.revoked_at.map(|_| Over::Revoked),
+            None => Some(Over::Revoked),
+        })
+    } else {
+        store.session(None, id).await.map(|session| match session.revoked_at {
+            Some(_) => Some(Over::Revoked),
+            None => (session.expires_at <= now_ms()).then_some(Over::Expired),
+        })
+    };
+    match found {
+        Ok(over) => over,
+        Err(StoreError::NotFound(_)) => Some(Over::Revoked),
+        Err(error) => {
+            tracing::warn!("whether {id} still holds cannot be looked up: {error}");
+            None
+        }
+    }
+}
+
+type Open<K, T> = Arc<Mutex<HashMap<K, watch::Sender<T>>>>;
+
+/// Senders with one task each, which live as long as somebody listens.
+struct Shared<K, T> {
+    open: Open<K, T>,
+}
+
+impl<K, T> Default for Shared<K, T> {
+    fn default() -> Self {
+        Shared { open: Arc::default() }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> Shared<K, T> {
+    /// Listens to the sender of this key; the first listener makes it, and the task that sends.
+    fn subscribe<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        key: K,
+        tasks: &TaskTracker,
+        first: impl FnOnce() -> T,
+        work: impl FnOnce(Seat<K, T>) -> W,
+    ) -> watch::Receiver<T> {
+        let mut open = lock(&self.open);
+        if let Some(sender) = open.get(&key) {
+            return sender.subscribe();
+        }
+        let (sender, receiver) = watch::channel(first());
+        open.insert(key.clone(), sender.clone());
+        drop(open);
+        tasks.spawn(work(Seat { sender, key, open: self.open.clone(), given_up: false }));
+        receiver
+    }
+}
+
+/// The sender's end.
+struct Seat<K: Eq + Hash, T> {
+    sender: watch::Sender<T>,
+    key: K,
+    open: Open<K, T>,
+    given_up: bool,
+}
+
+impl<K: Eq + Hash, T> Seat<K, T> {
+    /// Ready when nobody listens any more; whoever comes then begins anew.
+    async fn left(&mut self) {
+        loop {
+            self.sender.closed().await;
+            let mut open = lock(&self.open);
+            // Somebody may have come meanwhile.
+            if self.sender.receiver_count() == 0 {
+                open.remove(&self.key);
+                self.given_up = true;
+                return;
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash, T> Drop for Seat<K, T> {
+    fn drop(&mut self) {
+        if !self.given_up {
+            lock(&self.open).remove(&self.key);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,120 @@
+//! Tenants, API keys, the flag.
+
+use super::super::who::Who;
+use super::super::{Service, now_ms};
+use super::{Result, RosterError, field, text};
+use crate::secure::{api_key, new_id};
+use crate::store::model::{ApiKey, ApiRole, Tenant};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+/// Name of the feature flag and kill switch.
+pub const FLAG: &str = "streaming";
+const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
+
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NewTenant {
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct NewApiKey {
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    pub name: String,
+    pub role: ApiRole,
+    /// Admins say whose it is (none for another admin); others leave it out.
+    #[schema(max_length = 64)]
+    pub tenant_id: Option<String>,
+}
+
+/// The feature flag and kill switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Flag {
+    /// Streams may run.
+    pub enabled: bool,
+    /// Nobody has set it: it is as the settings say (`STREAMING_ENABLED`).
+    pub by_default: bool,
+}
+
+impl Service {
+    pub async fn add_tenant(&self, who: &Who, new: NewTenant) -> Result<Tenant> {
+        let tenant =
+            Tenant { id: new_id("ten"), name: text("name", &new.name, 1, NAME_CHARS)?, created_at: now_ms() };
+        self.context().store.add_tenant(&tenant).await?;
+        self.audit(who, Some(&tenant.id), "tenant.create", &tenant.id, json!({ "name": tenant.name })).await?;
+        Ok(tenant)
+    }
+
+    /// The secret is shown once and kept as a hash only.
+    pub async fn add_api_key(&self, who: &Who, new: NewApiKey) -> Result<(ApiKey, SecretString)> {
+        let name = text("name", &new.name, 1, NAME_CHARS)?;
+        if new.role > who.role {
+            let words = format!("role: yours is {}, and nobody makes a key that may more than his own", who.role);
+            return Err(RosterError::Forbidden(words));
+        }
+        let tenant_id = match (new.role, new.tenant_id) {
+            (ApiRole::Admin, None) => None,
+            (ApiRole::Admin, Some(_)) => {
+                return Err(field("tenantId", "an admin belongs to no tenant; leave it out"));
+            }
+            (_, named) => Some(self.owner(who, named).await?),
+        };
+        let made = api_key::generate();
+        let key = ApiKey {
+            id: made.id,
+            tenant_id,
+            role: new.role,
+            name,
+            created_at: now_ms(),
+            last_used_at: None,
+            revoked_at: None,
+        };
+        self.context().store.add_api_key(&key, &made.hash).await?;
+        let details = json!({ "name": key.name, "role": key.role });
+        self.audit(who, key.tenant_id.as_deref(), "api-key.create", &key.id, details).await?;
+        Ok((key, made.secret))
+    }
+
+    /// It works no more, at once.
+    pub async fn revoke_api_key(&self, who: &Who, id: &str) -> Result<()> {
+        let store = &self.context().store;
+        let known = store.api_key(id).await?;
+        let visible = |key: &ApiKey| who.tenant().is_none() || key.tenant_id.as_deref() == who.tenant();
+        let Some((key, _)) = known.filter(|(key, _)| visible(key)) else {
+            return Err(crate::store::StoreError::NotFound("API key").into());
+        };
+        if key.role > who.role {
+            return Err(RosterError::Forbidden(format!("the key is of role {}, above yours", key.role)));
+        }
+        store.revoke_api_key(who.tenant(), id, now_ms()).await?;
+        self.audit(who, key.tenant_id.as_deref(), "api-key.revoke", id, json!({ "name": key.name })).await
+    }
+
+    pub async fn flag(&self) -> Result<Flag> {
+        let context = self.context();
+        let set = context.store.flag(FLAG).await?;
+        Ok(Flag { enabled: set.unwrap_or(context.config().streaming.enabled), by_default: set.is_none() })
+    }
+
+    /// Off: the ending slate for at most 2 s (not with `hard`), every output has ended when this returns, and new ones are
+    /// refused. Survives a restart.
+    pub async fn set_flag(&self, who: &Who, on: bool, hard: bool) -> Result<Flag> {
+        self.context().store.set_flag(FLAG, on, now_ms()).await?;
+        if on {
+            self.streams().poke();
+        } else {
+            self.streams().kill(hard).await;
+        }
+        let action = if on { "flag.streaming.on" } else { "flag.streaming.off" };
+        let flag = Flag { enabled: on, by_default: false };
+        self.tell(None, "flag", FLAG, &flag);
+        self.audit(who, None, action, FLAG, json!({ "hard": hard && !on })).await?;
+        Ok(flag)
+    }
+}

@@ -1,0 +1,167 @@
+use crate::records::*;
+use crate::world::World;
+use agentcast::store::model::*;
+use agentcast::store::{PageRequest, Remembered, Store, StoreError};
+use sqlx::Executor;
+
+const ALL: PageRequest = PageRequest { after: None, limit: 200 };
+const FOREVER: u64 = u64::MAX;
+
+pub async fn a_flag_is_unknown_until_set(w: &World) {
+    let s = &w.store;
+    assert_eq!(s.flag("streaming").await.unwrap(), None);
+    s.set_flag("streaming", true, 1).await.unwrap();
+    assert_eq!(s.flag("streaming").await.unwrap(), Some(true));
+    s.set_flag("streaming", false, 2).await.unwrap();
+    assert_eq!(s.flag("streaming").await.unwrap(), Some(false));
+}
+
+pub async fn the_audit_has_rising_numbers_and_newest_first(w: &World) {
+    let s = &w.store;
+    let writing: Vec<_> = (0..20)
+        .map(|n| {
+            let store = s.clone();
+            tokio::spawn(async move { store.audit(&audit("ten_1", &format!("act.{n}"), n)).await.unwrap() })
+        })
+        .collect();
+    for one in writing {
+        one.await.unwrap();
+    }
+    let entries = s.audit_log(Some("ten_1"), &ALL).await.unwrap().items;
+    assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), (1..=20).rev().collect::<Vec<i64>>());
+    let newest = &entries[0];
+    let given = AuditEntry { id: newest.id, ..audit("ten_1", &newest.action, newest.at) };
+    assert_eq!(*newest, given);
+
+    // Past the store, too: nobody rewrites history.
+    let Some(mut raw) = w.raw().await else { return };
+    let mut attempts = vec!["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit WHERE id = 3", "DELETE FROM audit"];
+    if w.url.as_deref().is_some_and(|url| url.starts_with("postgres")) {
+        attempts.push("TRUNCATE audit");
+    }
+    for sql in attempts {
+        let refused = raw.execute(sql).await.unwrap_err().to_string();
+        assert!(refused.contains("append-only"), "{sql}: {refused}");
+    }
+    assert_eq!(s.audit_log(None, &ALL).await.unwrap().items, entries);
+}
+
+pub async fn usage_adds_up_by_day(w: &World) {
+    let s = &w.store;
+    for (tenant, agent, day, stream, output) in [
+        ("ten_1", "agt_1", "2026-11-20", 60, 120),
+        ("ten_1", "agt_1", "2026-11-21", 1, 2),
+        ("ten_1", "agt_1", "2026-11-20", 30, 30),
+        ("ten_2", "agt_2", "2026-11-20", 5, 5),
+        ("ten_1", "agt_1", "2026-12-01", 9, 9),
+    ] {
+        s.add_usage(tenant, agent, day, stream, output).await.unwrap();
+    }
+    let day = |agent: &str, day: &str, stream_seconds, output_seconds| UsageDay {
+        agent_id: agent.into(),
+        day: day.into(),
+        stream_seconds,
+        output_seconds,
+    };
+    let november = s.usage(None, None, "2026-11-20", "2026-11-30").await.unwrap();
+    let expected =
+        [day("agt_1", "2026-11-20", 90, 150), day("agt_2", "2026-11-20", 5, 5), day("agt_1", "2026-11-21", 1, 2)];
+    assert_eq!(november, expected);
+    assert_eq!(s.usage(Some("ten_2"), None, "2026-11-20", "2026-12-31").await.unwrap(), expected[1..2]);
+    assert_eq!(s.usage(Some("ten_1"), Some("agt_1"), "2026-11-21", "2026-11-21").await.unwrap(), expected[2..]);
+    assert_eq!(s.usage(Some("ten_1"), Some("agt_2"), "2026-01-01", "2026-12-31").await.unwrap(), []);
+}
+
+pub async fn the_first_answer_under_a_key_stays(w: &World) {
+    let s = &w.store;
+    let answer = |status: u16, body: &[u8]| Remembered { request: "ab".repeat(32), status, body: body.into() };
+    assert_eq!(s.remembered("ten_1", "k").await.unwrap(), None);
+    s.remember("ten_1", "k", &answer(201, b"{\"id\":1}\0\xff"), 1).await.unwrap();
+    s.remember("ten_1", "k", &answer(409, b""), 2).await.unwrap();
+    s.remember("ten_2", "k", &answer(200, b""), 3).await.unwrap();
+    assert_eq!(s.remembered("ten_1", "k").await.unwrap(), Some(answer(201, b"{\"id\":1}\0\xff")));
+    assert_eq!(s.remembered("ten_2", "k").await.unwrap(), Some(answer(200, b"")));
+}
+
+pub async fn old_things_go_and_the_rest_stays(w: &World) {
+    let s = &w.store;
+    // 2026-11-21 12:00 UTC.
+    const NOON: Millis = 1_795_262_400_000;
+    for (id, closed) in [("mat_1", Some(100)), ("mat_2", Some(200)), ("mat_3", None)] {
+        s.add_match(&match_(id, "ten_1")).await.unwrap();
+        s.add_session(&session(&id.replace("mat", "ses"), id, "ten_1")).await.unwrap();
+        s.append_events(id, (1..=5).map(event).collect()).await.unwrap();
+        s.save_snapshot(id, b"snapshot", 2).await.unwrap();
+        if let Some(at) = closed {
+            s.set_match_phase(id, MatchPhase::Closed, at).await.unwrap();
+        }
+    }
+    for at in [NOON - 2, NOON - 1, NOON, NOON + 1] {
+        s.audit(&audit("ten_1", "a", at)).await.unwrap();
+    }
+    for day in ["2026-11-19", "2026-11-20", "2026-11-21"] {
+        s.add_usage("ten_1", "agt_1", day, 1, 1).await.unwrap();
+    }
+    let answer = Remembered { request: String::new(), status: 200, body: vec![] };
+    s.remember("ten_1", "old", &answer, 5).await.unwrap();
+    s.remember("ten_1", "new", &answer, 6).await.unwrap();
+
+    // 3 events, a snapshot, a session; 2 entries; 2 days; 1 answer.
+    assert_eq!(s.prune(200, FOREVER, NOON, 6).await.unwrap(), 5 + 2 + 2 + 1);
+
+    let kept = async |id: &str| s.load_match(id).await.unwrap().events.len();
+    assert_eq!((kept("mat_1").await, kept("mat_2").await, kept("mat_3").await), (0, 3, 3));
+    assert_eq!(s.load_match("mat_1").await.unwrap().snapshot, None);
+    assert_eq!(s.match_(None, "mat_1").await.unwrap().phase, MatchPhase::Closed);
+    assert!(matches!(s.session(None, "ses_1").await, Err(StoreError::NotFound(_))));
+    s.session(None, "ses_2").await.unwrap();
+    let times: Vec<Millis> = s.audit_log(None, &ALL).await.unwrap().items.iter().map(|e| e.at).collect();
+    assert_eq!(times, [NOON + 1, NOON]);
+    let days = s.usage(None, None, "2026-01-01", "2026-12-31").await.unwrap();
+    assert_eq!(days.iter().map(|d| &*d.day).collect::<Vec<_>>(), ["2026-11-21"]);
+    assert_eq!(s.remembered("ten_1", "old").await.unwrap(), None);
+    assert!(s.remembered("ten_1", "new").await.unwrap().is_some());
+    assert_eq!(s.prune(200, FOREVER, NOON, 6).await.unwrap(), 0);
+    // Numbers go on where they were, and history is closed again.
+    s.prune(0, FOREVER, Millis::MAX / 1_000_000, 0).await.unwrap();
+    s.prune(0, FOREVER, NOON * 2, 0).await.unwrap();
+    s.audit(&audit("ten_1", "b", NOON)).await.unwrap();
+    assert_eq!(s.audit_log(None, &ALL).await.unwrap().items[0].id, 5);
+    if let Some(mut raw) = w.raw().await {
+        assert!(raw.execute("DELETE FROM audit").await.is_err());
+    }
+}
+
+pub async fn the_oldest_logs_go_while_all_are_too_large(w: &World) {
+    let s = &w.store;
+    let big = |seq: u64| agentcast::store::LoggedEvent { json: "x".repeat(1_000), ..event(seq) };
+    for (id, closed) in [("mat_1", Some(300)), ("mat_2", Some(100)), ("mat_3", Some(200)), ("mat_4", None)] {
+        s.add_match(&match_(id, "ten_1")).await.unwrap();
+        s.append_events(id, (1..=10).map(big).collect()).await.unwrap();
+        if let Some(at) = closed {
+            s.set_match_phase(id, MatchPhase::Closed, at).await.unwrap();
+        }
+    }
+    // Covered events no longer count, the snapshot does.
+    s.save_snapshot("mat_4", &[0; 500], 5).await.unwrap();
+    let kept = async |s: &Store| {
+        let mut kept = Vec::new();
+        for id in ["mat_1", "mat_2", "mat_3", "mat_4"] {
+            kept.push(s.load_match(id).await.unwrap().events.len());
+        }
+        kept
+    };
+    s.prune(0, 35_500, 0, 0).await.unwrap();
+    assert_eq!(kept(s).await, [10, 10, 10, 5]);
+    s.prune(0, 35_499, 0, 0).await.unwrap();
+    assert_eq!(kept(s).await, [10, 0, 10, 5]);
+    // A running match keeps what it needs, whatever the limit.
+    s.prune(0, 0, 0, 0).await.unwrap();
+    assert_eq!(kept(s).await, [0, 0, 0, 5]);
+    assert_eq!(s.load_match("mat_4").await.unwrap().snapshot, Some(vec![0; 500]));
+}
+
+pub async fn a_check_counts_and_names_the_schema(w: &World) {
+    let found = w.store.check().await.unwrap();
+    assert_eq!((found.tenants, found.agents, found.matches, found.version), (2, 2, 0, found.newest));
+}
