@@ -1,9 +1,81 @@
-use super::usage;
+//! Stream keys for `play` and `demo`, and `key`: the keys that the service is given.
+
+use super::settings::SettingArgs;
+use super::status::say;
+use super::{database, usage};
 use crate::output::key::StreamKey;
+use crate::secure::{Keyring, KeyringError, random_hex};
+use crate::server::rotate::{Rotated, rotate};
+use crate::server::who::Who;
 use anyhow::{Context, bail};
+use clap::Subcommand;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-use std::io::IsTerminal;
+use secrecy::ExposeSecret;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::process::ExitCode;
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Keys {
+    /// Print a new key-encryption key for STREAM_KEY_ENCRYPTION_KEY
+    Generate {
+        /// A secret for STREAMING_JWT_SECRET in its place
+        #[arg(long)]
+        jwt: bool,
+    },
+    /// Wrap every stored stream key by the first key of STREAM_KEY_ENCRYPTION_KEY
+    ///
+    /// To change keys: make one with `key generate`, put it before the old one (NEW,OLD), restart the service, run `key rotate`,
+    /// take the old one away. The service goes on meanwhile. Broken off, it can be run again; nothing is lost.
+    Rotate {
+        #[command(flatten)]
+        settings: Box<SettingArgs>,
+    },
+}
+
+/// `key …`
+pub(super) fn run(command: Keys) -> anyhow::Result<ExitCode> {
+    match command {
+        Keys::Generate { jwt } => {
+            let key = if jwt { random_hex() } else { Keyring::generate() };
+            // Printing it is what the command is for.
+            writeln!(std::io::stdout().lock(), "{}", key.expose_secret())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Keys::Rotate { settings } => {
+            let loaded = settings.load()?;
+            let text = loaded.secrets.stream_key_encryption_key.as_ref().ok_or(KeyringError::Missing);
+            let keyring = text.and_then(Keyring::parse).map_err(|error| usage(error.to_string()))?;
+            let done = database::block_on(async {
+                let store = database::open(&loaded).await?;
+                let done = rotate(&store, &keyring, &Who::cli()).await;
+                store.close().await;
+                Ok(done?)
+            })?;
+            report(&done)
+        }
+    }
+}
+
+fn report(done: &Rotated) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} stream keys wrapped anew by key {}", done.rewrapped, done.kid)?;
+    for (destination, why) in &done.broken {
+        writeln!(out, "{destination}: {why}")?;
+    }
+    if done.left > 0 {
+        say!(
+            "{} keys were set by the old key meanwhile: restart the service with the new one first, then run this again",
+            done.left
+        );
+    }
+    if done.complete() {
+        say!("Nothing needs the other keys any more: STREAM_KEY_ENCRYPTION_KEY may lose them.");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::FAILURE)
+    }
+}
 
 /// Where the stream key comes from, in this order: the file, `AGENTCAST_STREAM_KEY`, a prompt on the terminal.
 /// Never from an argument: others on the host can read those.

@@ -1,5 +1,6 @@
 //! The command line: reads arguments, wires the rooms together through [`crate::studio`], says what is going on.
 
+mod apikey;
 mod check;
 mod check_livekit;
 mod database;
@@ -61,6 +62,15 @@ enum Command {
     Check(Check),
     /// Print a token to join a LiveKit room with (signed with LIVEKIT_API_KEY and LIVEKIT_API_SECRET)
     Token(Token),
+    /// Make and rotate the keys by which the service protects stream keys and sessions
+    #[command(subcommand)]
+    Key(key::Keys),
+    /// Make, list and revoke API keys, straight in the store
+    #[command(subcommand)]
+    Apikey(apikey::ApiKeys),
+    /// Make and list tenants, straight in the store
+    #[command(subcommand)]
+    Tenant(apikey::Tenants),
     /// Run the service: agents, encrypted stream keys, matches fed over HTTP, streams that go on air by themselves
     Serve(serve::Serve),
     /// Print the settings in force and where each comes from; --explain describes all of them
@@ -273,6 +283,9 @@ pub fn main() -> ExitCode {
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
         Command::Token(args) => livekit::token(args),
+Command::Key(args) => key::run(args),
+        Command::Apikey(args) => apikey::api_keys(args),
+        Command::Tenant(args) => apikey::tenants(args),
         Command::Serve(args) => serve::run(args, cli.verbose),
         Command::Config(args) => settings::config(args),
     };

@@ -20,6 +20,11 @@ impl Who {
         Who { actor: "service".into(), tenant: None, role: ApiRole::Admin, from: None }
     }
 
+    /// Somebody at the command line of the machine that the store is on.
+    pub fn cli() -> Who {
+        Who { actor: "cli".into(), ..Who::service() }
+    }
+
     /// Whose records the caller sees; None sees all.
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
