@@ -5,6 +5,7 @@ mod check;
 mod check_livekit;
 mod database;
 mod db;
+mod demo;
 mod key;
 mod livekit;
 mod offline;
@@ -281,7 +282,7 @@ pub fn main() -> ExitCode {
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     let done = match cli.command {
-        Command::Demo(args) => on_air::demo(args),
+        Command::Demo(args) => demo::run(args),
         Command::Play(args) => on_air::play(args),
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
