@@ -202,7 +202,7 @@ impl FromRequestParts<Api> for Id {
 #[into_params(parameter_in = Query)]
 pub struct Paging {
     /// `next` of the page before.
-    #[param(max_length = 128)]
+    #[param(max_length = 128, pattern = "^[!-~]*$")]
     pub after: Option<String>,
     /// Records on a page, 1 to 200; 50 unless given.
     #[param(minimum = 1, maximum = 200)]
