@@ -5,7 +5,7 @@
 mod page;
 
 use super::Api;
-use super::feed::RecordFormat;
+use super::feed::{PaceWord, RecordFormat};
 use super::problem::{Kind, Problem};
 use axum::Router;
 use axum::body::Bytes;
@@ -25,7 +25,7 @@ use utoipa::openapi::OpenApi as Document;
             every error is `application/problem+json` (RFC 9457).",
     ),
     // Parameters do not bring their schemas along.
-    components(schemas(Problem, RecordFormat)),
+    components(schemas(Problem, PaceWord, RecordFormat)),
     tags(
         (name = "agents", description = "Who plays and is streamed"),
         (name = "destinations", description = "Where an agent's stream goes, and the stream keys for it"),
@@ -75,6 +75,20 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     if guarded {
         operation.entry("security").or_insert(json!([{ "apiKey": [] }, { "cookie": [] }]));
     }
+    // What is left out of a header or a query is not null: it is not there.
+    for param in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let schema = &mut param["schema"];
+        if let Some([kind, Value::String(null)]) = schema["type"].as_array().map(Vec::as_slice)
+            && null == "null"
+        {
+            schema["type"] = kind.clone();
+        }
+        if let Some([Value::Object(null), of]) = schema["oneOf"].as_array().map(Vec::as_slice)
+            && null.get("type").is_some_and(|kind| kind == "null")
+        {
+            *schema = of.clone();
+        }
+    }
     let header = |name: &str| {
         let params = operation.get("parameters").and_then(Value::as_array);
         params.is_some_and(|params| params.iter().any(|param| param["name"] == name))
@@ -90,7 +104,8 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
             Kind::TOO_FAST,
             Kind::UNAVAILABLE,
         ]);
-        if method != "get" {
+        // A session's match may be closed.
+        if method != "get" || path.starts_with("/v1/sessions/{id}/") {
             kinds.push(Kind::CONFLICT);
         }
     }
