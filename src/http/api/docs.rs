@@ -5,7 +5,7 @@
 mod page;
 
 use super::Api;
-use super::feed::RecordFormat;
+use super::feed::{PaceWord, RecordFormat};
 use super::problem::{Kind, Problem};
 use axum::Router;
 use axum::body::Bytes;
@@ -25,7 +25,7 @@ use utoipa::openapi::OpenApi as Document;
             every error is `application/problem+json` (RFC 9457).",
     ),
     // Parameters do not bring their schemas along.
-    components(schemas(Problem, RecordFormat)),
+    components(schemas(Problem, PaceWord, RecordFormat)),
     tags(
         (name = "agents", description = "Who plays and is streamed"),
         (name = "destinations", description = "Where an agent's stream goes, and the stream keys for it"),

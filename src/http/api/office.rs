@@ -98,7 +98,9 @@ async fn usage(
     let from = day("from", period.from)?.unwrap_or(to.first_of_month());
     let days = (to - from).get_days();
     if !(0..DAYS).contains(&i64::from(days)) {
-        return Err(Problem::field("from", "expected a day before `to`, and at most 366 days").limit(DAYS.unsigned_abs()));
+        return Err(
+            Problem::field("from", "expected a day before `to`, and at most 366 days").limit(DAYS.unsigned_abs())
+        );
     }
     let (from, to) = (from.to_string(), to.to_string());
     let context = api.service.context();
@@ -119,7 +121,6 @@ async fn usage(
 }
 
 /// To a ten-thousandth of the currency.
-#[expect(clippy::cast_precision_loss, reason = "seconds on air are far below 2^52")]
 fn cost(output_seconds: i64, price: f64) -> f64 {
     (output_seconds as f64 / 3_600.0 * price * 1e4).round() / 1e4
 }

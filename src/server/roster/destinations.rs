@@ -51,7 +51,6 @@ pub struct DestinationPatch {
     /// Null: the platform's own.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 512)]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub ingest: Option<Option<String>>,
     #[schema(
         min_length = 1,

@@ -93,7 +93,7 @@ fn operations(out: &mut String, document: &Value, wanted: impl Fn(&Value) -> boo
                     row(
                         out,
                         &text(&param["name"]),
-                        &format!("{} · {place}", kind(document, &param["schema"])),
+                        &format!("{} · {place}", kind(&param["schema"])),
                         must,
                         &param["description"],
                     );
@@ -101,17 +101,14 @@ fn operations(out: &mut String, document: &Value, wanted: impl Fn(&Value) -> boo
                 out.push_str("</table>");
             }
             for (media, content) in map(&operation["requestBody"]["content"]) {
-                let _ =
-                    write!(out, "<h4>Body <code>{}</code> {}</h4>", escape(media), kind(document, &content["schema"]));
+                let _ = write!(out, "<h4>Body <code>{}</code> {}</h4>", escape(media), kind(&content["schema"]));
             }
             for (status, response) in map(&operation["responses"]) {
                 if !status.starts_with('2') && !status.starts_with('3') && status != "101" {
                     continue;
                 }
                 let kinds: Vec<_> = map(&response["content"])
-                    .map(|(media, content)| {
-                        format!("<code>{}</code> {}", escape(media), kind(document, &content["schema"]))
-                    })
+                    .map(|(media, content)| format!("<code>{}</code> {}", escape(media), kind(&content["schema"])))
                     .collect();
                 let _ = write!(
                     out,
@@ -152,7 +149,7 @@ fn fields(out: &mut String, document: &Value, schema: &Value) {
         return;
     }
     if map(&schema["properties"]).next().is_none() && whole.is_empty() {
-        let _ = write!(out, "<p>{}</p>", kind(document, schema));
+        let _ = write!(out, "<p>{}</p>", kind(schema));
         return;
     }
     out.push_str("<table>");
@@ -169,12 +166,12 @@ fn rows(out: &mut String, document: &Value, schema: &Value) {
     }
     let needed = list(&schema["required"]);
     for (name, field) in map(&schema["properties"]) {
-        row(out, name, &kind(document, field), needed.iter().any(|needed| needed == name), &field["description"]);
+        row(out, name, &kind(field), needed.iter().any(|needed| needed == name), &field["description"]);
     }
 }
 
 /// A type in a few words, as HTML.
-fn kind(document: &Value, schema: &Value) -> String {
+fn kind(schema: &Value) -> String {
     if let Some(path) = schema["$ref"].as_str() {
         let name = last(path);
         return format!("<a href=\"#schema-{0}\">{0}</a>", escape(name));
@@ -182,7 +179,7 @@ fn kind(document: &Value, schema: &Value) -> String {
     for of in ["oneOf", "anyOf", "allOf"] {
         let parts = list(&schema[of]);
         if !parts.is_empty() {
-            let parts: Vec<_> = parts.iter().map(|part| kind(document, part)).collect();
+            let parts: Vec<_> = parts.iter().map(kind).collect();
             return parts.join(if of == "allOf" { " and " } else { " or " });
         }
     }
@@ -195,10 +192,10 @@ fn kind(document: &Value, schema: &Value) -> String {
     };
     let mut kind = escape(&names);
     if !schema["items"].is_null() {
-        let _ = write!(kind, " of {}", self::kind(document, &schema["items"]));
+        let _ = write!(kind, " of {}", self::kind(&schema["items"]));
     }
     if schema["additionalProperties"].is_object() {
-        let _ = write!(kind, " of {}", self::kind(document, &schema["additionalProperties"]));
+        let _ = write!(kind, " of {}", self::kind(&schema["additionalProperties"]));
     }
     let bound = |name: &str| schema[name].as_number().map(ToString::to_string);
     match (bound("minimum"), bound("maximum")) {
