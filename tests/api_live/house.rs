@@ -5,6 +5,7 @@ use agentcast::config::Config;
 use agentcast::encode::{Profile, VideoCodec, VideoSettings};
 use agentcast::game::MatchState;
 use agentcast::http::api::{Api, router};
+use agentcast::http::server::{Limits, serve};
 use agentcast::output::{Destination, State, Status};
 use agentcast::secure::{Keyring, TokenSigner, api_key};
 use agentcast::server::stage::{OnStage, Scene, Stage};
@@ -15,7 +16,7 @@ use agentcast::stream::{Eyes, Meters, OutputId, StreamStatus};
 use agentcast::studio::StreamSettings;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -72,11 +73,10 @@ impl House {
             };
             Api::new(Service::start(context, on).await.unwrap())
         });
-        let app = router(api.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        runtime.spawn(async move { axum::serve(listener, app).await });
+        runtime.spawn(serve(listener, router(api.clone()), Limits::default(), std::future::pending()));
         let address = address.to_string();
         let nobody = Client { address: address.clone(), token: String::new() };
-        let mut house =
+        let mut house = House { runtime, api, address, operator: nobody.clone(), game: nobody, stage };
         house.add_tenant("ten_a");
         house.operator = house.key(Some("ten_a"), ApiRole::Operator);
         house.game = house.key(Some("ten_a"), ApiRole::Game);

@@ -82,9 +82,10 @@ pub struct Exchange {
 
 /// What a code was good for.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Exchanged {
     /// The page may watch.
+    #[serde(rename_all = "camelCase")]
     Session {
         session_id: String,
         /// For `Authorization`, or the first message of a WebSocket.

@@ -311,7 +311,7 @@ pub(super) async fn delete_session(State(api): State<Api>, caller: Caller, Id(id
     post, path = "/v1/sessions/{id}/token", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
     responses((status = 200, description = "The token", body = TokenMade)),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher) -> Response {
     let Token { text, expires, in_s } = token(&api, &access.session, access.scope);
@@ -325,7 +325,7 @@ pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher)
     post, path = "/v1/sessions/{id}/code", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
     responses((status = 200, description = "The code", body = CodeMade)),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn post_code(State(api): State<Api>, Watcher(access): Watcher) -> Result<Response, Problem> {
     let code = code(&api, &access.session)?;

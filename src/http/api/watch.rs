@@ -45,8 +45,10 @@ const MESSAGE_BYTES: usize = 8 * 1024;
     responses(
         (status = 200, description = "The state", body = StateOut, headers(("ETag" = String, description = "epoch, seq and view"))),
         (status = 304, description = "The caller's state is the newest"),
+        (status = 409, description = "The match is closed, or the session is over", body = Problem,
+            content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn get_state(
     State(api): State<Api>,
@@ -84,8 +86,10 @@ pub(super) async fn get_state(
     responses(
         (status = 101, description = "The WebSocket is open"),
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 409, description = "The match is closed, or the session is over", body = Problem,
+            content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn watch_match(
     State(api): State<Api>,
