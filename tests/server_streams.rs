@@ -423,7 +423,7 @@ async fn operators_end_begin_mark_and_take_scenes() {
     assert!(streams.marker(None, &id, "clutch").unwrap() < PATIENCE);
     assert_eq!(&*streams.thumbnail(None, &id).unwrap().0, b"jpeg");
     streams.end(Some(TENANT), &id, "stopped by an operator").await.unwrap();
-    assert_eq!(stage.outputs(), 0);
+    until("the end of its output", || (stage.outputs() == 0).then_some(())).await;
     assert!(!world.store().streams(None, &page()).await.unwrap().items[0].wanted, "written before it returns");
     world.service.streams().poke();
     world.feed("m", 2, "feed", json!({"kind": "event", "text": "x"})).await;
