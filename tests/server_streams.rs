@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
+use support::livekit::LiveKit;
 use support::nginx::Nginx;
 use support::rtmp_receiver::{Behaviour, Receiver};
 
@@ -55,7 +56,10 @@ impl Stage for FakeStage {
         while self.hangs.lock().unwrap().as_ref() == Some(&settings.name) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err(), "on purpose");
+        assert!(
+            self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err(),
+            "on purpose"
+        );
         let broadcast = Arc::<FakeBroadcast>::default();
         self.opened.lock().unwrap().push(broadcast.clone());
         Ok(Box::new(Handle(broadcast)))
@@ -131,6 +135,10 @@ struct World {
 
 impl World {
     async fn new(stage: Arc<dyn Stage>, over: Duration) -> World {
+        World::with(stage, over, None).await
+    }
+
+    async fn with(stage: Arc<dyn Stage>, over: Duration, livekit: Option<agentcast::livekit::Server>) -> World {
         let mut config = Config::default();
         config.streaming.enabled = true;
         config.streaming.over = over;
@@ -142,7 +150,7 @@ impl World {
             tokens: Arc::new(TokenSigner::ephemeral()),
             bus: Bus::default(),
             config: Arc::new(RwLock::new(Arc::new(config))),
-            livekit: None,
+            livekit,
             hub: None,
         };
         context.store.add_tenant(&Tenant { id: TENANT.into(), name: "Arena".into(), created_at: 1 }).await.unwrap();
@@ -384,7 +392,8 @@ async fn the_kill_switch_shows_the_ending_scene_ends_all_within_3_seconds_and_re
         println!("kill, hard {hard}: {:?}", began.elapsed());
         assert!(began.elapsed() < if hard { SECOND } else { 3 * SECOND }, "{:?}", began.elapsed());
         assert_eq!(stage.outputs(), 0);
-        let slates = stage.opened()[before - 2..].iter().all(|b| b.scenes.lock().unwrap().contains(&Some(Scene::Ending)));
+        let slates =
+            stage.opened()[before - 2..].iter().all(|b| b.scenes.lock().unwrap().contains(&Some(Scene::Ending)));
         assert_eq!(slates, !hard);
         let refused = world.service.streams().begin(None, "a", "ma").await.unwrap_err();
         assert!(refused.to_string().contains("flag"), "{refused}");
@@ -414,7 +423,7 @@ async fn operators_end_begin_mark_and_take_scenes() {
     assert!(streams.marker(None, &id, "clutch").unwrap() < PATIENCE);
     assert_eq!(&*streams.thumbnail(None, &id).unwrap().0, b"jpeg");
     streams.end(Some(TENANT), &id, "stopped by an operator").await.unwrap();
-    assert_eq!(stage.outputs(), 0);
+    until("the end of its output", || (stage.outputs() == 0).then_some(())).await;
     assert!(!world.store().streams(None, &page()).await.unwrap().items[0].wanted, "written before it returns");
     world.service.streams().poke();
     world.feed("m", 2, "feed", json!({"kind": "event", "text": "x"})).await;
@@ -524,4 +533,25 @@ async fn on_the_real_stage_packets_come_soon_and_one_agents_switch_leaves_the_ot
     let meters = world.service.streams().meters();
     assert!(meters.encode.read().count > 10 && meters.latency.read().count >= 1);
     assert_eq!(nginx.recordings("key-b").len(), 1, "one connection from begin to end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_and_a_stream_key_of_one_agent_get_the_same_picture() {
+    let (livekit, receiver) = (LiveKit::start(), Receiver::start(Behaviour::default()));
+    let stage = Arc::new(StudioStage::new(AdapterChoice::Auto));
+    let world = World::with(stage, SECOND, Some(livekit.server())).await;
+    world.agent("a", &format!("rtmp://{}/live", receiver.address)).await;
+    let rtmp = world.store().destination(None, "d-a").await.unwrap();
+    let (kind, room) = (DestinationKind::LivekitRoom, Some("arena".to_owned()));
+    let room = Destination { id: "d-room".into(), kind, ingest: None, room, key: None, ..rtmp };
+    world.store().add_destination(&room).await.unwrap();
+    world.match_("m", ["a", ""]).await;
+    world.starts("m").await;
+    let both = |v: &StreamView| v.destinations.iter().filter(|d| d.state == "live").count() == 2;
+    let view = until("both destinations", || world.of("a").filter(both)).await;
+    assert_eq!((view.shared_by, view.viewers), (1, Some(0)));
+    assert!(view.destinations.iter().any(|d| d.id == "d-room" && d.name.contains("arena")));
+    world.store().set_flag("streaming", false, now_ms()).await.unwrap();
+    world.service.streams().kill(true).await;
+    assert!(world.of("a").is_none());
 }

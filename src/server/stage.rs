@@ -128,12 +128,15 @@ impl Stage for StudioStage {
     }
 }
 
+/// When it was made, the JPEG, and when its picture was.
+type Thumbnail = (Instant, Arc<[u8]>, Millis);
+
 struct StudioBroadcast {
     broadcast: Broadcast,
     states: States,
     video: VideoSettings,
     /// The newest one; the lock is held while the next is made, so that they are made one at a time.
-    thumbnail: Mutex<Option<(Instant, Arc<[u8]>, Millis)>>,
+    thumbnail: Mutex<Option<Thumbnail>>,
 }
 
 impl OnStage for StudioBroadcast {

@@ -111,7 +111,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::FlagOff => f.write_str("streaming is switched off for the whole service; an admin sets the flag `streaming`"),
+            Reason::FlagOff => {
+                f.write_str("streaming is switched off for the whole service; an admin sets the flag `streaming`")
+            }
             Reason::SwitchOff => f.write_str("the agent's streaming switch was turned off"),
             Reason::NoDestination => f.write_str("none of the agent's destinations is enabled; enable one or add one"),
             Reason::Minutes(minutes) => write!(
@@ -131,7 +133,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Ends(reason) => reason.fmt(f),
-            Refusal::Stopped => f.write_str("somebody stopped the stream of this match; start it again to have it back"),
+            Refusal::Stopped => {
+                f.write_str("somebody stopped the stream of this match; start it again to have it back")
+            }
             Refusal::Concurrent(n) => {
                 write!(f, "the agent may be on air with {n} matches at once (limits.concurrent) and is")
             }
@@ -263,7 +267,9 @@ pub fn warning(limits: &AgentLimits, spent: Spent, settings: &StreamingConfig) -
     let minutes = limits.minutes_per_day.and_then(|most| {
         let used = spent.today_ms / 60_000;
         let near = spent.today_ms as f64 >= FROM * f64::from(most) * 60_000.0;
-        near.then(|| format!("{used} of the agent's {most} minutes of today are used; at the end of them the stream ends"))
+        near.then(|| {
+            format!("{used} of the agent's {most} minutes of today are used; at the end of them the stream ends")
+        })
     });
     let budget = limits.budget_per_month.filter(|_| has_price(settings)).and_then(|most| {
         let cost = cost(spent, settings);

@@ -48,10 +48,8 @@ pub async fn make(
 ) -> Result<Box<dyn Output>, NotMade> {
     let d = &order.destination;
     let identity = format!("agentcast-{}", order.stream);
-    let thread = |error: std::io::Error| NotMade {
-        words: format!("the system starts no more threads: {error}"),
-        passing: true,
-    };
+    let thread =
+        |error: std::io::Error| NotMade { words: format!("the system starts no more threads: {error}"), passing: true };
     if d.kind == DestinationKind::LivekitRoom {
         let target = RoomTarget {
             server: livekit(context)?,
@@ -60,7 +58,8 @@ pub async fn make(
             name: order.agent.clone(),
             title: order.title.clone(),
         };
-        return blocking(move || Ok(Box::new(RoomOutput::spawn(target, RoomOptions::default()).map_err(thread)?))).await;
+        let open = move || RoomOutput::spawn(target, RoomOptions::default()).map_err(thread);
+        return Ok(Box::new(blocking(open).await?));
     }
     let target = target(context, d).await?;
     match d.via {
@@ -85,9 +84,7 @@ pub async fn make(
 }
 
 /// Outputs with a runtime of their own must not drop it among the service's tasks when their thread does not start.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, NotMade> + Send + 'static,
-) -> Result<T, NotMade> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, NotMade> + Send + 'static) -> Result<T, NotMade> {
     let failed = |_| NotMade { words: "it could not be opened by a fault of the program".into(), passing: true };
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
@@ -113,10 +110,8 @@ async fn target(context: &Context, d: &Destination) -> Result<RtmpTarget, NotMad
     if sealed.destination_id != d.id || sealed.agent_id != d.agent_id || sealed.host != ingest_host(ingest) {
         return Err(refused("its stream key was set for another ingest host; set the key anew"));
     }
-    let key = context
-        .keyring
-        .open(&sealed)
-        .map_err(|error| refused(&format!("its stream key does not open: {error}")))?;
+    let key =
+        context.keyring.open(&sealed).map_err(|error| refused(&format!("its stream key does not open: {error}")))?;
     RtmpTarget::parse(ingest, Some(key)).map_err(|error| refused(&format!("its ingest address is not usable: {error}")))
 }
 

@@ -65,7 +65,11 @@ enum Write {
 
 impl Supervisor {
     /// Brings back what should be live and begins to watch.
-    pub async fn start(context: Context, matches: Matches, stage: Arc<dyn Stage>) -> Result<Arc<Supervisor>, StoreError> {
+    pub async fn start(
+        context: Context,
+        matches: Matches,
+        stage: Arc<dyn Stage>,
+    ) -> Result<Arc<Supervisor>, StoreError> {
         let settings = Arc::new(context.config().streaming.clone());
         let board = Board::new(settings, context.livekit.is_some());
         let (writes, waiting) = mpsc::channel(WRITES);
@@ -396,7 +400,10 @@ impl Supervisor {
                 Shown::Nothing => {
                     let current = hand.aim();
                     if let Some(stage) = hand.stage().filter(|_| *current == aim) {
-                        stage.show(Arc::new(waiting(aim, &agents)), &Arc::new(Eyes { view: View::All, ..Eyes::default() }));
+                        stage.show(
+                            Arc::new(waiting(aim, &agents)),
+                            &Arc::new(Eyes { view: View::All, ..Eyes::default() }),
+                        );
                     }
                     return;
                 }
