@@ -283,11 +283,7 @@ pub fn main() -> ExitCode {
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
         Command::Token(args) => livekit::token(args),
-<<<<<<< HEAD
-Command::Key(args) => key::run(args),
-=======
         Command::Key(args) => key::run(args),
->>>>>>> main
         Command::Apikey(args) => apikey::api_keys(args),
         Command::Tenant(args) => apikey::tenants(args),
         Command::Serve(args) => serve::run(args, cli.verbose),
