@@ -5,7 +5,7 @@ mod support;
 use agentcast::draw::{DrawList, IRect, Rect, Shape, Size};
 use agentcast::game::adapters::{Format, read};
 use agentcast::game::{MatchState, Reducer, Scene, View, ZoneContent};
-use agentcast::overlay::{Badge, Composer, Layout, Motion, OnAir, Presentation, Theme};
+use agentcast::overlay::{Badge, Composer, Layout, Motion, OnAir, Presentation, Take, Theme};
 use agentcast::raster::Raster;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -288,6 +288,52 @@ fn no_two_texts_lie_on_each_other_in_any_match_at_any_time() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_ending_scene_says_whose_broadcast_ends_whatever_the_match_shows() {
+    let mut raster = matches::raster();
+    let show = played(DUEL, &View::Spectator, 5_000);
+    let slate = |host: &str| OnAir { take: Some(Take::Ending), host: host.into(), ..on_air() };
+    for size in [Size::FULL_HD, Size::HD] {
+        let mut composer = composer(size);
+        let live = composer.compose(&show, &on_air(), show.scene(5_000), 5_000, &mut raster);
+        let ending = composer.compose(&show, &slate("Agent Ω"), show.scene(5_000), 5_000, &mut raster);
+        let marks: Vec<&str> = composer.marks().iter().map(|m| m.0).collect();
+        assert!(marks.contains(&"ending") && !marks.contains(&"scorebug"), "{marks:?}");
+        assert_ne!(live.base, ending.base);
+        let layout = Layout::new(size).unwrap();
+        let host = layout.irect(Rect::new(153.0, 483.0, 1674.0, 90.0));
+        let other = composer.compose(&show, &slate("Somebody else"), show.scene(5_000), 5_000, &mut raster);
+        let glyphs = new_glyphs(&other, &ending);
+        assert!(!glyphs.is_empty() && glyphs.iter().all(|at| host.intersect(*at) == *at), "{glyphs:?}");
+        let nobody = composer.compose(&show, &slate(""), show.scene(5_000), 5_000, &mut raster);
+        assert!(!new_glyphs(&nobody, &ending).is_empty(), "the players stand for a host without a name");
+        let later = composer.compose(&show, &slate("Agent Ω"), show.scene(5_000), 5_500, &mut raster);
+        assert_eq!(later.base, ending.base, "it stands still");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_host_with_any_name_stays_in_its_line(name in hostile()) {
+        let mut raster = matches::raster();
+        let show = played(SNAKES_8, &View::Spectator, 4_000);
+        let layout = Layout::new(Size::HD).unwrap();
+        let line = layout.irect(Rect::new(153.0, 483.0, 1674.0, 90.0));
+        let mut composer = composer(Size::HD);
+        let mut drawn = |name: &str| {
+            let on_air = OnAir { take: Some(Take::Ending), host: name.into(), ..on_air() };
+            composer.compose(&show, &on_air, Scene::Live, 4_000, &mut raster)
+        };
+        let (plain, full) = (drawn("i"), drawn(&name));
+        // A name without a visible character leaves the players' names.
+        for at in new_glyphs(&full, &plain) {
+            prop_assert!(line.intersect(at) == at, "{at:?} of {name:?}");
         }
     }
 }

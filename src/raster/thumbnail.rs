@@ -20,7 +20,8 @@ pub fn thumbnail(picture: &Nv12, width: u32) -> Option<Vec<u8>> {
         let rows = y * h / out_h..(y + 1) * h / out_h;
         for x in 0..out_w {
             let (from, to) = (x * w / out_w, (x + 1) * w / out_w);
-            let sum: u32 = rows.clone().flat_map(|r| &luma[r * stride + from..r * stride + to]).map(|v| u32::from(*v)).sum();
+            let sum: u32 =
+                rows.clone().flat_map(|r| &luma[r * stride + from..r * stride + to]).map(|v| u32::from(*v)).sum();
             let mean = sum as f32 / (rows.len() * (to - from)) as f32;
             // Half the resolution: one sample in the middle is as good as their mean.
             let at = (rows.start + rows.end) / 4 * stride + (from + to) / 4 * 2;

@@ -19,6 +19,10 @@ pub trait Stage: Send + Sync {
     /// # Errors
     /// What is wrong and what to do, for operators.
     fn open(&self, settings: &StreamSettings) -> Result<Box<dyn OnStage>, String>;
+    /// Its broadcasts have outputs of their own (a preview, a file): an agent is on air without a destination, too.
+    fn shows_by_itself(&self) -> bool {
+        false
+    }
     /// Where all its broadcasts measure.
     fn meters(&self) -> Arc<Meters>;
 }
@@ -132,12 +136,15 @@ impl Stage for StudioStage {
     }
 }
 
+/// When it was made, the JPEG, and when its picture was.
+type Thumbnail = (Instant, Arc<[u8]>, Millis);
+
 struct StudioBroadcast {
     broadcast: Broadcast,
     states: States,
     video: VideoSettings,
     /// The newest one; the lock is held while the next is made, so that they are made one at a time.
-    thumbnail: Mutex<Option<(Instant, Arc<[u8]>, Millis)>>,
+    thumbnail: Mutex<Option<Thumbnail>>,
 }
 
 impl OnStage for StudioBroadcast {

@@ -97,8 +97,7 @@ mod tests {
         for (seat, id) in ["a", "b"].into_iter().enumerate() {
             state.board.sides.insert(id.into(), Side { seat: seat as u8, ..Side::default() });
             let text = ZoneContent::Text(TextZone { text: format!("hand of {id}"), mono: false });
-            let zone =
-                Zone { content: text, owner: Some(id.into()), label: String::new(), order: 0, vis: None };
+            let zone = Zone { content: text, owner: Some(id.into()), label: String::new(), order: 0, vis: None };
             state.board.zones.insert(id.into(), zone);
         }
         Arc::new(state)
@@ -108,7 +107,8 @@ mod tests {
     fn a_state_is_seen_with_the_eyes_it_was_shown_with_even_when_the_next_one_has_others() {
         let (states, mut live) = States::new(Arc::new(Still));
         let picture = PictureRef("agent/x".into());
-        let a = Arc::new(Eyes { view: View::Side("a".into()), avatars: BTreeMap::from([("a".into(), picture.clone())]) });
+        let a =
+            Arc::new(Eyes { view: View::Side("a".into()), avatars: BTreeMap::from([("a".into(), picture.clone())]) });
         let b = Arc::new(Eyes { view: View::Side("b".into()), avatars: BTreeMap::new() });
         assert!(states.show(state(), &a) && states.show(state(), &b));
         let seen: Vec<_> = live.poll(0).into_iter().map(|(_, state)| state).collect();

@@ -4,10 +4,10 @@
 //! more streams are on. A [`Slot`] is a destination of a stream on its encode. What is common to several streams is shared;
 //! what fails is tried again with growing pauses and takes nothing else with it.
 
+use super::StreamState;
 use super::desired::{self, Desired, Reason, Standing, There, World};
 use super::encodes::{Encode, Look, Shown};
 use super::usage::{self, Ledger, Usage};
-use super::StreamState;
 use crate::config::StreamingConfig;
 use crate::output::{State, Status};
 use crate::server::stage::{OnStage, Scene};
@@ -37,17 +37,44 @@ const AGAIN: Ms = 5_000;
 /// What the board wants done. None of it is waited for.
 pub enum Action {
     /// Open a render + encode; answer with [`Board::opened`].
-    Open { run: u64, look: Look, name: String },
+    Open {
+        run: u64,
+        look: Look,
+        name: String,
+    },
     /// End it with all its outputs.
-    Close { run: u64, deadline: Duration },
+    Close {
+        run: u64,
+        deadline: Duration,
+    },
     /// Show this from now on. `agents`: ids and names of those whose streams are on it.
-    Aim { run: u64, aim: u64, shown: Shown, agents: Vec<(String, String)> },
+    Aim {
+        run: u64,
+        aim: u64,
+        shown: Shown,
+        agents: Vec<(String, String)>,
+    },
     /// Make an output; answer with [`Board::made`].
-    Make { run: u64, serial: u64, order: Box<Order> },
-    Remove { run: u64, output: OutputId, deadline: Duration },
+    Make {
+        run: u64,
+        serial: u64,
+        order: Box<Order>,
+    },
+    Remove {
+        run: u64,
+        output: OutputId,
+        deadline: Duration,
+    },
     Put(StreamRecord),
-    Tell { tenant: String, kind: &'static str, id: String, data: serde_json::Value },
-    KeyUsed { destination: String },
+    Tell {
+        tenant: String,
+        kind: &'static str,
+        id: String,
+        data: serde_json::Value,
+    },
+    KeyUsed {
+        destination: String,
+    },
     Write(Usage),
 }
 
@@ -111,11 +138,18 @@ pub(super) struct Stream {
 pub(super) enum Life {
     On,
     /// Shows the result.
-    Over { until: Ms },
+    Over {
+        until: Ms,
+    },
     /// Waits for the next match.
-    Idle { until: Ms },
+    Idle {
+        until: Ms,
+    },
     /// Shows the ending scene.
-    Ending { until: Ms, reason: String },
+    Ending {
+        until: Ms,
+        reason: String,
+    },
 }
 
 pub(super) struct Slot {
@@ -134,7 +168,9 @@ enum SlotState {
     /// Somebody must do something.
     Attention(String),
     /// For an encode, or for another attempt.
-    Waiting { not_before: Ms },
+    Waiting {
+        not_before: Ms,
+    },
     Making,
     On,
 }
@@ -337,8 +373,7 @@ impl Board {
             }
         }
         let ledger = &self.ledger;
-        let desired =
-            desired::desired(&world, &there, &self.stopped, |agent| ledger.spent(agent), &self.settings);
+        let desired = desired::desired(&world, &there, &self.stopped, |agent| ledger.spent(agent), &self.settings);
         for (id, reason) in &desired.end {
             self.say_goodbye(id, &reason.to_string(), reason.is_clean(), now, wall);
         }
@@ -508,7 +543,8 @@ impl Board {
     fn place(&mut self, now: Ms) {
         for id in self.streams.keys().cloned().collect::<Vec<_>>() {
             let Some(stream) = self.streams.get(&id).filter(|s| s.encode.is_none()) else { continue };
-            let sends = stream.destinations.iter().any(|d| self.unusable(d).is_none());
+            let by_itself = self.world.as_ref().is_some_and(|w| w.by_itself);
+            let sends = by_itself || stream.destinations.iter().any(|d| self.unusable(d).is_none());
             if stream.is_ending() || !sends {
                 continue;
             }
@@ -618,7 +654,8 @@ impl Board {
         let title = world.and_then(|w| w.matches.iter().find(|m| m.id == stream.record.match_id));
         let title = title.map_or_else(|| stream.agent.name.clone(), |m| m.title.clone());
         let notes: Vec<Option<String>> = specs.iter().map(|d| self.unusable(d)).collect();
-        let run = stream.encode.and_then(|e| self.encodes.get(&e)).filter(|e| e.stage().is_some()).and_then(Encode::run);
+        let run =
+            stream.encode.and_then(|e| self.encodes.get(&e)).filter(|e| e.stage().is_some()).and_then(Encode::run);
         let Some(stream) = self.streams.get_mut(id) else { return };
         let mut gone = Vec::new();
         stream.slots.retain(|_, slot| {
@@ -658,7 +695,8 @@ impl Board {
         let needs_livekit = d.kind == DestinationKind::LivekitRoom || d.via == Via::LivekitEgress;
         if needs_livekit && !self.livekit {
             return Some(
-                "it needs a LiveKit server and none is set; set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET".into(),
+                "it needs a LiveKit server and none is set; set LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
+                    .into(),
             );
         }
         if d.kind == DestinationKind::LivekitRoom {
@@ -905,3 +943,7 @@ fn new_record(agent: &Agent, match_id: &str, wall: Millis) -> StreamRecord {
         reason: None,
     }
 }
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Jobs that may wait for a thread. One that is further behind hangs.
@@ -36,6 +37,7 @@ pub struct Crew {
     hands: Mutex<HashMap<u64, Hand>>,
     /// How many threads there are.
     at_work: watch::Sender<usize>,
+    runtime: Handle,
 }
 
 #[derive(Clone)]
@@ -63,13 +65,11 @@ impl Hand {
     }
 }
 
-impl Default for Crew {
-    fn default() -> Crew {
-        Crew { hands: Mutex::default(), at_work: watch::Sender::new(0) }
-    }
-}
-
 impl Crew {
+    pub fn new(runtime: Handle) -> Crew {
+        Crew { hands: Mutex::default(), at_work: watch::Sender::new(0), runtime }
+    }
+
     pub fn hand(&self, run: u64) -> Option<Hand> {
         lock(&self.hands).get(&run).cloned()
     }
@@ -90,7 +90,8 @@ impl Crew {
         if let Err(error) = Builder::new().name(format!("stage {run}")).spawn(work) {
             lock(&self.hands).remove(&run);
             // Reported from elsewhere: whoever hires holds what the report needs.
-            tokio::spawn(async move { again.opened(run, Err(format!("the system starts no more threads: {error}"))) });
+            let words = format!("the system starts no more threads: {error}");
+            self.runtime.spawn(async move { again.opened(run, Err(words)) });
         }
     }
 

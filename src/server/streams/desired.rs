@@ -20,6 +20,8 @@ pub struct World {
     pub agents: BTreeMap<String, Candidate>,
     /// Matches that are not closed, oldest first.
     pub matches: Vec<Match>,
+    /// Streams are seen without a destination, too.
+    pub by_itself: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +111,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::FlagOff => f.write_str("streaming is switched off for the whole service; an admin sets the flag `streaming`"),
+            Reason::FlagOff => {
+                f.write_str("streaming is switched off for the whole service; an admin sets the flag `streaming`")
+            }
             Reason::SwitchOff => f.write_str("the agent's streaming switch was turned off"),
             Reason::NoDestination => f.write_str("none of the agent's destinations is enabled; enable one or add one"),
             Reason::Minutes(minutes) => write!(
@@ -129,7 +133,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Ends(reason) => reason.fmt(f),
-            Refusal::Stopped => f.write_str("somebody stopped the stream of this match; start it again to have it back"),
+            Refusal::Stopped => {
+                f.write_str("somebody stopped the stream of this match; start it again to have it back")
+            }
             Refusal::Concurrent(n) => {
                 write!(f, "the agent may be on air with {n} matches at once (limits.concurrent) and is")
             }
@@ -159,7 +165,7 @@ pub fn desired(
         let never = match candidate {
             _ if !world.flag => Some(Reason::FlagOff),
             None => Some(Reason::SwitchOff),
-            Some(c) if c.destinations.iter().all(|d| !d.enabled) => Some(Reason::NoDestination),
+            Some(c) if !world.by_itself && c.destinations.iter().all(|d| !d.enabled) => Some(Reason::NoDestination),
             Some(c) => used_up(&c.agent.limits, spent(agent), settings),
         };
         let playing = world.matches.iter().filter(|m| runs_with(m, agent));
@@ -170,7 +176,7 @@ pub fn desired(
             out.end.extend(mine.iter().map(|t| (t.stream.clone(), reason.clone())));
             continue;
         };
-        one_agent(candidate, &mine, playing.collect(), stopped, &mut out);
+        one_agent(candidate, &mine, playing.collect(), stopped, world.by_itself, &mut out);
     }
     out
 }
@@ -181,6 +187,7 @@ fn one_agent(
     mine: &[&There],
     playing: Vec<&Match>,
     stopped: &BTreeSet<(String, String)>,
+    by_itself: bool,
     out: &mut Desired,
 ) {
     let agent = &candidate.agent.id;
@@ -200,7 +207,7 @@ fn one_agent(
         let usable = candidate.destinations.iter().filter(|d| d.enabled);
         let usable = usable.filter(|d| count == 0 || d.kind == DestinationKind::LivekitRoom);
         let destinations: Vec<_> = usable.map(|d| d.id.clone()).collect();
-        if destinations.is_empty() && stream.is_none() {
+        if destinations.is_empty() && stream.is_none() && !by_itself {
             return false;
         }
         count += 1;
@@ -260,7 +267,9 @@ pub fn warning(limits: &AgentLimits, spent: Spent, settings: &StreamingConfig) -
     let minutes = limits.minutes_per_day.and_then(|most| {
         let used = spent.today_ms / 60_000;
         let near = spent.today_ms as f64 >= FROM * f64::from(most) * 60_000.0;
-        near.then(|| format!("{used} of the agent's {most} minutes of today are used; at the end of them the stream ends"))
+        near.then(|| {
+            format!("{used} of the agent's {most} minutes of today are used; at the end of them the stream ends")
+        })
     });
     let budget = limits.budget_per_month.filter(|_| has_price(settings)).and_then(|most| {
         let cost = cost(spent, settings);

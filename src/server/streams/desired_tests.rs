@@ -12,6 +12,7 @@ fn world(matches: &[(&str, MatchPhase)]) -> World {
         flag: true,
         agents: BTreeMap::from([("a".into(), candidate)]),
         matches: matches.iter().map(|(id, phase)| match_(id, &["a"], *phase)).collect(),
+        by_itself: false,
     }
 }
 
@@ -43,6 +44,7 @@ fn a_stream_is_wanted_exactly_while_a_match_of_an_agent_runs_and_all_switches_ar
     let mut off = world(&[("m", Running)]);
     off.agents.get_mut("a").unwrap().destinations[0].enabled = false;
     assert!(!wanted(&off), "nowhere to send it");
+    assert!(wanted(&World { by_itself: true, ..off }), "a preview shows it");
     let others = World { matches: vec![match_("m", &["b"], Running)], ..world(&[]) };
     assert!(!wanted(&others), "somebody else's match");
 }

@@ -123,6 +123,8 @@ pub enum StreamsError {
 
 /// A soft kill is over within this.
 const KILLED: Duration = Duration::from_millis(3_000);
+/// The store takes a record within this, or is not there.
+const WRITTEN: Duration = Duration::from_secs(5);
 /// Characters of a marker's label.
 const LABEL: usize = 200;
 
@@ -182,8 +184,11 @@ impl Streams {
         let record = found.map_err(|why| {
             StreamsError::Refused(why.unwrap_or_else(|| "the agent's streaming switch is off; turn it on".into()))
         })?;
-        store.put_stream(&record).await.map_err(StreamsError::of)?;
-        Ok(record)
+        // In order: what became of it meanwhile is not overwritten.
+        match supervisor.written(WRITTEN).await {
+            true => Ok(record),
+            false => Err(StreamsError::Store("it does not answer".into())),
+        }
     }
 
     /// Ends a stream; it does not come back for this match by itself.

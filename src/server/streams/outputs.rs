@@ -9,7 +9,8 @@ use crate::output::egress::job::Rules;
 use crate::output::egress::{EgressOutput, EgressSettings, Observer};
 use crate::output::key::RtmpTarget;
 use crate::output::livekit::{RoomOptions, RoomOutput, RoomTarget};
-use crate::output::rtmp::{RtmpOptions, RtmpOutput};
+use crate::output::rtmp::{AddressGuard, RtmpOptions, RtmpOutput};
+use crate::secure::ingest_host;
 use crate::server::Context;
 use crate::store::model::{Destination, DestinationKind, Via};
 use livekit_protocol::EgressInfo;
@@ -47,10 +48,8 @@ pub async fn make(
 ) -> Result<Box<dyn Output>, NotMade> {
     let d = &order.destination;
     let identity = format!("agentcast-{}", order.stream);
-    let thread = |error: std::io::Error| NotMade {
-        words: format!("the system starts no more threads: {error}"),
-        passing: true,
-    };
+    let thread =
+        |error: std::io::Error| NotMade { words: format!("the system starts no more threads: {error}"), passing: true };
     if d.kind == DestinationKind::LivekitRoom {
         let target = RoomTarget {
             server: livekit(context)?,
@@ -59,12 +58,16 @@ pub async fn make(
             name: order.agent.clone(),
             title: order.title.clone(),
         };
-        return Ok(Box::new(RoomOutput::spawn(target, RoomOptions::default()).map_err(thread)?));
+        let open = move || RoomOutput::spawn(target, RoomOptions::default()).map_err(thread);
+        return Ok(Box::new(blocking(open).await?));
     }
     let target = target(context, d).await?;
     match d.via {
         Via::Direct => {
-            let options = RtmpOptions { ca_file: context.config().ca_file.clone(), ..RtmpOptions::default() };
+            let config = context.config();
+            // Asked before each connect: a name may lead elsewhere by then.
+            let guard = Some(AddressGuard::new(config.hosts.judge(target.host())));
+            let options = RtmpOptions { ca_file: config.ca_file.clone(), guard, ..RtmpOptions::default() };
             Ok(Box::new(RtmpOutput::spawn(target, options).map_err(thread)?))
         }
         Via::LivekitEgress => {
@@ -72,11 +75,18 @@ pub async fn make(
                 Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
             let settings = EgressSettings { room: order.room.clone(), identity, source: None, encoding };
             let api = EgressApi::new(livekit(context)?);
-            let output = EgressOutput::spawn(api, settings, vec![target], Rules::default()).map_err(thread)?;
+            let open = move || EgressOutput::spawn(api, settings, vec![target], Rules::default()).map_err(thread);
+            let output = blocking(open).await?;
             observers.add(output.observer());
             Ok(Box::new(output))
         }
     }
+}
+
+/// Outputs with a runtime of their own must not drop it among the service's tasks when their thread does not start.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, NotMade> + Send + 'static) -> Result<T, NotMade> {
+    let failed = |_| NotMade { words: "it could not be opened by a fault of the program".into(), passing: true };
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
 fn livekit(context: &Context) -> Result<Server, NotMade> {
@@ -94,36 +104,18 @@ async fn target(context: &Context, d: &Destination) -> Result<RtmpTarget, NotMad
         return Err(refused(&format!("no stream key is set; PUT /v1/destinations/{}/key", d.id)));
     };
     let ingest = d.ingest.as_deref().ok_or_else(|| refused("it has no ingest address; set `ingest`"))?;
+    // The allow-list may have changed since.
+    context.config().hosts.ingest(d.kind, ingest).map_err(|error| refused(&error.to_string()))?;
     // The seal binds the key to what stands beside it; that must be what this destination is, too.
-    if sealed.destination_id != d.id || sealed.agent_id != d.agent_id || sealed.host != authority(ingest) {
+    if sealed.destination_id != d.id || sealed.agent_id != d.agent_id || sealed.host != ingest_host(ingest) {
         return Err(refused("its stream key was set for another ingest host; set the key anew"));
     }
-    let key = context
-        .keyring
-        .open(&sealed)
-        .map_err(|error| refused(&format!("its stream key does not open: {error}")))?;
+    let key =
+        context.keyring.open(&sealed).map_err(|error| refused(&format!("its stream key does not open: {error}")))?;
     RtmpTarget::parse(ingest, Some(key)).map_err(|error| refused(&format!("its ingest address is not usable: {error}")))
 }
 
 /// Only somebody who changes the destination can help.
 fn refused(words: &str) -> NotMade {
     NotMade { words: words.into(), passing: false }
-}
-
-/// Host, with the port where one is named, of an ingest address.
-fn authority(ingest: &str) -> String {
-    let rest = ingest.split_once("://").map_or(ingest, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or_default().to_ascii_lowercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_that_a_key_is_sealed_for_is_that_of_the_address() {
-        assert_eq!(authority("rtmps://Live.Example.com:443/app/inst"), "live.example.com:443");
-        assert_eq!(authority("rtmp://[::1]:1935/app"), "[::1]:1935");
-        assert_eq!(authority("rtmp://a.example.com/app"), "a.example.com");
-    }
 }

@@ -65,7 +65,11 @@ enum Write {
 
 impl Supervisor {
     /// Brings back what should be live and begins to watch.
-    pub async fn start(context: Context, matches: Matches, stage: Arc<dyn Stage>) -> Result<Arc<Supervisor>, StoreError> {
+    pub async fn start(
+        context: Context,
+        matches: Matches,
+        stage: Arc<dyn Stage>,
+    ) -> Result<Arc<Supervisor>, StoreError> {
         let settings = Arc::new(context.config().streaming.clone());
         let board = Board::new(settings, context.livekit.is_some());
         let (writes, waiting) = mpsc::channel(WRITES);
@@ -74,7 +78,7 @@ impl Supervisor {
             matches,
             stage,
             board: Mutex::new(board),
-            crew: Crew::default(),
+            crew: Crew::new(Handle::current()),
             observers: Observers::default(),
             began: Instant::now(),
             poked: Notify::new(),
@@ -191,7 +195,8 @@ impl Supervisor {
             // Read under the board's lock, under which it is written.
             if look > self.void.load(Ordering::SeqCst) {
                 board.set_settings(Arc::new(config.streaming.clone()));
-                board.world(World { flag, agents, matches }, now, wall);
+                let by_itself = self.stage.shows_by_itself();
+                board.world(World { flag, agents, matches, by_itself }, now, wall);
             }
         });
         Ok(())
@@ -221,14 +226,7 @@ impl Supervisor {
         if tokio::time::timeout_at(by, self.crew.gone()).await.is_err() {
             tracing::error!("not every stream ended in time; what hangs is left behind");
         }
-        let (done, flushed) = oneshot::channel();
-        let flush = async {
-            if self.writes.send(Write::Flush(done)).await.is_ok() {
-                // Gone with the task.
-                let _ = flushed.await;
-            }
-        };
-        if tokio::time::timeout_at(by.max(tokio::time::Instant::now() + Duration::from_secs(1)), flush).await.is_err() {
+        if !self.written(by.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1))).await {
             tracing::error!("the store did not take the last figures in time");
         }
         self.stop.cancel();
@@ -237,6 +235,13 @@ impl Supervisor {
             // A task that panicked has said so.
             let _ = task.await;
         }
+    }
+
+    /// Whether what waits for the store was written within this time.
+    pub async fn written(&self, within: Duration) -> bool {
+        let (done, written) = oneshot::channel();
+        let flush = async { self.writes.send(Write::Flush(done)).await.is_ok() && written.await.is_ok() };
+        tokio::time::timeout(within, flush).await.unwrap_or(false)
     }
 
     // Tasks.
@@ -395,7 +400,10 @@ impl Supervisor {
                 Shown::Nothing => {
                     let current = hand.aim();
                     if let Some(stage) = hand.stage().filter(|_| *current == aim) {
-                        stage.show(Arc::new(waiting(aim, &agents)), &Arc::new(Eyes { view: View::All, ..Eyes::default() }));
+                        stage.show(
+                            Arc::new(waiting(aim, &agents)),
+                            &Arc::new(Eyes { view: View::All, ..Eyes::default() }),
+                        );
                     }
                     return;
                 }
