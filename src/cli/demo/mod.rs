@@ -118,6 +118,7 @@ pub fn run(args: Demo) -> anyhow::Result<ExitCode> {
     let _ = writeln!(std::io::stdout().lock(), "{said}");
 
     let game = runtime.spawn(play(client, record, view, by_api, args.repeat, stage.clone()));
+    let no_input = Input::default();
     let end = runtime.block_on(async {
         let failed = async {
             // It returns only when something is wrong, or when the match is over.
@@ -136,7 +137,7 @@ pub fn run(args: Demo) -> anyhow::Result<ExitCode> {
             }
         };
         tokio::select! {
-            end = on_air::watch(&stage, Some(&page), &shown, &Input::default(), linger, &mut signals) => end,
+            end = on_air::watch(&stage, Some(&page), &shown, &no_input, linger, &mut signals) => end,
             error = failed => Err(error.context("the demo's game server")),
             error = trouble => Err(error),
         }
