@@ -6,7 +6,6 @@ mod support;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 use support::dir::TempDir;
 use support::program::{PATIENCE, Program, agentcast, command_lines, run, wait_until};
 use support::rtmp_receiver::{Behaviour, Connection, Receiver};
@@ -141,22 +140,16 @@ fn sigterm_says_goodbye_to_the_platform_and_ends_with_code_0() {
 fn a_second_signal_ends_at_once_while_a_platform_takes_nothing() {
     let mut on_air = OnAir::new("");
     on_air.receiver.behave(|b| b.stall = true);
-    let pid = on_air.service.program().pid();
     // As long as the sockets need to fill: then the goodbye waits for the platform.
     let streams =
         || on_air.service.admin.get("/v1/streams").expect(200)["items"][0]["destinations"][0]["queueMs"].as_u64();
     wait_until("the queue to grow", PATIENCE, || streams().filter(|ms| *ms > 1_000));
     on_air.service.program().signal(libc::SIGTERM);
     on_air.service.program().wait_for("agentcast serve: ending");
-    let begun = Instant::now();
     on_air.service.program().signal(libc::SIGTERM);
-    wait_until("the program to be gone", Duration::from_secs(5), || {
-        let said = on_air.service.said();
-        (said.contains("ended at once: asked twice") || said.contains("agentcast serve: stopped")).then_some(())
-    });
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    assert!(pid > 0);
-    on_air.service.kill();
+    on_air.service.program().wait_for("ended at once: asked twice");
+    let said = on_air.service.kill();
+    assert!(!said.contains("agentcast serve: stopped"), "{said}");
 }
 
 /// Whether a page of this origin may call the API.
@@ -239,7 +232,7 @@ fn no_secret_of_the_service_is_ever_said() {
     program.wait_for("settings: read again, nothing has changed");
     assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
     let mut said = program.said() + &status + &lines;
-    assert!(said.len() > 3_000, "trace says more than {said}");
+    assert!(said.contains(" TRACE ") && said.contains(" DEBUG "), "trace says more than {said}");
 
     // A database that is not there, and one that is none.
     for url in
