@@ -4,6 +4,7 @@ mod apikey;
 mod check;
 mod check_livekit;
 mod database;
+mod db;
 mod demo;
 mod key;
 mod livekit;
@@ -73,6 +74,9 @@ enum Command {
     Tenant(apikey::Tenants),
     /// Run the service: agents, encrypted stream keys, matches fed over HTTP, streams that go on air by themselves
     Serve(serve::Serve),
+    /// Copy, restore and check the service's database
+    #[command(subcommand)]
+    Db(db::Db),
     /// Print the settings in force and where each comes from; --explain describes all of them
     Config(settings::Config),
 }
@@ -287,6 +291,7 @@ pub fn main() -> ExitCode {
         Command::Apikey(args) => apikey::api_keys(args),
         Command::Tenant(args) => apikey::tenants(args),
         Command::Serve(args) => serve::run(args, cli.verbose),
+        Command::Db(args) => db::run(args),
         Command::Config(args) => settings::config(args),
     };
     done.unwrap_or_else(|error| {
