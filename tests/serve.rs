@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 use support::dir::TempDir;
+use support::postgres::Postgres;
 use support::program::{PATIENCE, Program, agentcast, command_lines, run, wait_until};
 use support::rtmp_receiver::{Behaviour, Connection, Receiver};
 use support::service::{JWT_SECRET, KEK, Sender, Service, Setup};
@@ -86,6 +87,32 @@ fn a_second_service_on_the_same_folder_and_a_port_that_is_taken_are_refused_in_w
     let (code, said) = ends(&mut other);
     assert!(code == Some(1) && said.contains(&format!("--listen {address}: cannot listen there")), "{code:?} {said}");
     assert_eq!(first.stop(libc::SIGINT).code(), Some(0));
+}
+
+#[test]
+fn two_services_on_one_database_wait_for_each_other_and_the_second_takes_over_when_the_first_ends() {
+    let (server, dir) = (Postgres::shared(), TempDir::new("hold"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = runtime.block_on(server.database());
+    let on = |name: &str| {
+        let mut command = serve(&dir.path().join(name));
+        Program::start(command.env("AGENTCAST_DATABASE", &url))
+    };
+    let mut first = on("one");
+    first.wait_for("agentcast serve: http://");
+    let mut second = on("two");
+    second.wait_for("another one works on this database; waiting for it to end");
+    assert!(!second.said().contains("http://"), "{}", second.said());
+    // Whoever is told to end while it waits ends.
+    let mut third = on("three");
+    third.wait_for("waiting for it to end");
+    assert_eq!(third.stop(libc::SIGTERM).code(), Some(1));
+    assert_eq!(first.stop(libc::SIGTERM).code(), Some(0), "{}", first.said());
+    second.wait_for("agentcast serve: http://");
+    assert_eq!(second.stop(libc::SIGTERM).code(), Some(0), "{}", second.said());
+    for said in [first.said(), second.said(), third.said()] {
+        assert!(!said.contains("canary-pg"), "{said}");
+    }
 }
 
 /// A service with a match on air at a receiver of our own.
