@@ -4,6 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 use support::dir::TempDir;
@@ -221,6 +222,25 @@ fn settings_are_read_again_at_sighup_and_when_the_file_changes_and_a_bad_file_ch
     let line = service.program().wait_for("settings that need a restart have changed");
     assert!(line.ends_with("have changed: streaming.preset"), "{line}");
     service.stop();
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
+    let dir = TempDir::new("notify");
+    let path = dir.path().join("socket");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut bytes = [0; 64];
+        let got = socket.recv(&mut bytes).expect("it tells");
+        String::from_utf8_lossy(&bytes[..got]).into_owned()
+    };
+    let mut program = Program::start(serve(dir.path()).env("NOTIFY_SOCKET", &path));
+    assert_eq!(heard(), "READY=1");
+    assert!(program.said().contains("agentcast serve: http://"), "{}", program.said());
+    program.signal(libc::SIGTERM);
+    assert_eq!(heard(), "STOPPING=1");
+    assert_eq!(program.end(PATIENCE).code(), Some(0));
 }
 
 #[test]
