@@ -77,11 +77,11 @@ impl Secrets {
             let text = secret.expose_secret();
             // `id:key,id:key`: each key alone is as secret as all.
             let parts = text.split(',').map(|part| part.split_once(':').map_or(part, |(_, key)| key).trim());
-            let password = text
-                .split_once("://")
-                .and_then(|(_, rest)| rest.rsplit_once('@'))
-                .and_then(|(user, _)| user.split_once(':'));
-            for part in std::iter::once(text).chain(parts).chain(password.map(|(_, password)| password)) {
+            let user = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+            let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+            let decoded = password.map(decoded);
+            let parts = std::iter::once(text).chain(parts).chain(password).chain(decoded.as_deref());
+            for part in parts {
                 // A shorter one is a word: taking it out would only garble the log, and whoever reads it could guess it.
                 if part.len() >= SHORTEST_REGISTERED {
                     crate::output::log::register_secret(part);
@@ -92,6 +92,26 @@ impl Secrets {
             }
         }
     }
+}
+
+/// A password as it is meant: `p%40ss` is `p@ss`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Bytes; passwords of databases in examples are shorter.

@@ -84,8 +84,13 @@ impl Service {
 
     /// Starts it anew on the same data.
     pub fn again(&mut self) {
+        self.again_on("127.0.0.1:0");
+    }
+
+    /// The same where callers look for it.
+    pub fn again_on(&mut self, listen: &str) {
         assert!(self.program.is_none(), "it runs already");
-        let program = Program::start(self.command().args(["serve", "--listen", "127.0.0.1:0"]));
+        let program = Program::start(self.command().args(["serve", "--listen", listen]));
         let line = program.wait_for("http://127.0.0.1:");
         let rest = line.split("http://").nth(1).expect("the address");
         self.address = rest.split(['/', ' ', ',']).next().expect("an address").to_owned();
