@@ -7,6 +7,7 @@
 
 use super::Api;
 use super::problem::{Kind, Problem};
+use crate::http::server::Guest;
 use crate::server::matches::Allowance;
 use crate::server::now_ms;
 use crate::server::who::Who;
@@ -79,7 +80,7 @@ fn at_least_one(n: u32) -> NonZeroU32 {
 }
 
 /// Who is counted as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer has.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
@@ -143,13 +144,24 @@ pub struct Trail(Arc<Mutex<Learned>>);
 #[derive(Debug, Default)]
 struct Learned {
     actor: Option<String>,
+    /// The caller's connection.
+    guest: Option<Guest>,
     limits: Vec<(&'static str, Allowance, u64)>,
 }
 
 impl Trail {
+    /// Of a request that came on this connection.
+    pub(super) fn on(guest: Option<Guest>) -> Trail {
+        Trail(Arc::new(Mutex::new(Learned { guest, ..Learned::default() })))
+    }
+
     /// Who it is: id of an API key or a session.
     pub fn actor(&self, actor: &str) {
-        self.lock().actor = Some(actor.to_owned());
+        let mut learned = self.lock();
+        learned.actor = Some(actor.to_owned());
+        if let Some(guest) = &learned.guest {
+            guest.known(actor.starts_with("key_"));
+        }
     }
 
     /// What a limiter leaves; `window`: in how many seconds `limit` comes back. Told in the answer's RateLimit fields.
