@@ -33,8 +33,8 @@ pub struct Access {
 #[derive(Clone, Debug)]
 pub struct Feeder(pub Access);
 
-/// Somebody who may watch the session in the path: its token (of either scope), or an API key of its tenant; one of role
-/// operator or above where the view is `all`. What may be seen is `session.view`.
+/// Somebody who may watch the session in the path: its token (of either scope), or an API key of its tenant; one of role game
+/// or above where the view is a side's, operator or above where it is `all`. What may be seen is `session.view`.
 #[derive(Clone, Debug)]
 pub struct Watcher(pub Access);
 
@@ -53,10 +53,10 @@ impl Access {
         };
         require(&who, if scope == Scope::Feed { ApiRole::Game } else { ApiRole::Viewer })?;
         let session = api.service.context().store.session(who.tenant(), &id).await?;
-        if scope == Scope::Watch && session.view == View::All.to_string() {
-            require(&who, ApiRole::Operator)?;
+        if scope == Scope::Watch {
+            require(&who, least(&session.view))?;
         }
-        still_open(&session, now_ms()).map_err(|problem| Problem::new(Kind::CONFLICT, problem.detail))?;
+        usable(&session)?;
         let may = if who.may(ApiRole::Game) { session.scope } else { Scope::Watch };
         let access = Access { session, actor: who.actor, scope: may, expires: None };
         access.for_scope(scope).map(Some)
@@ -104,6 +104,21 @@ impl Access {
         let left = u64::try_from(until.saturating_sub(now_ms())).unwrap_or(0);
         (rights, Instant::now() + Duration::from_millis(left))
     }
+}
+
+/// The least role of an API key that may see this view, or hand it on: a side's hidden cards and thoughts are for its game
+/// server, everything together for operators.
+pub(super) fn least(view: &str) -> ApiRole {
+    match view.parse() {
+        Ok(View::Spectator) => ApiRole::Viewer,
+        Ok(View::Side(_)) => ApiRole::Game,
+        Ok(View::All) | Err(_) => ApiRole::Operator,
+    }
+}
+
+/// Refuses a session that is over, to callers who may know it.
+pub(super) fn usable(session: &Session) -> Result<(), Problem> {
+    still_open(session, now_ms()).map_err(|problem| Problem::new(Kind::CONFLICT, problem.detail))
 }
 
 fn nobody() -> Problem {
