@@ -27,6 +27,8 @@ pub struct Access {
     pub scope: Scope,
     /// When the token expires, Unix ms; None with an API key.
     expires: Option<Millis>,
+    /// The sign-in of a browser, and when it ends.
+    sign_in: Option<(String, std::time::Instant)>,
 }
 
 /// Somebody who may feed the session in the path: its token, or an API key of role game or above of its tenant.
@@ -43,12 +45,17 @@ impl Access {
     async fn of(parts: &mut Parts, api: &Api, scope: Scope) -> Result<Option<Access>, Problem> {
         let id = path_id(parts, api).await?;
         let visitor = Visitor::of(parts);
+        let mut sign_in = None;
         let who = match Credential::of(parts)? {
             Some(Credential::Token(token)) => {
                 return Access::by_token(&visitor, api, token, &id, scope).await.map(Some);
             }
             Some(Credential::Key(key)) => visitor.key(api, key).await?,
-            Some(Credential::Cookie(value)) => visitor.cookie(api, value).await?,
+            Some(Credential::Cookie(value)) => {
+                let who = visitor.cookie(api, value).await?;
+                sign_in = api.cookies.right(value);
+                who
+            }
             None => return Ok(None),
         };
         require(&who, if scope == Scope::Feed { ApiRole::Game } else { ApiRole::Viewer })?;
@@ -58,7 +65,7 @@ impl Access {
         }
         usable(&session)?;
         let may = if who.may(ApiRole::Game) { session.scope } else { Scope::Watch };
-        let access = Access { session, actor: who.actor, scope: may, expires: None };
+        let access = Access { session, actor: who.actor, scope: may, expires: None, sign_in };
         access.for_scope(scope).map(Some)
     }
 
@@ -69,7 +76,8 @@ impl Access {
             return Err(Problem::new(Kind::FORBIDDEN, "this token may watch, not feed"));
         }
         let actor = session.id.clone();
-        Access { session, actor, scope: of, expires: Some(expires.saturating_mul(1_000)) }.for_scope(scope)
+        Access { session, actor, scope: of, expires: Some(expires.saturating_mul(1_000)), sign_in: None }
+            .for_scope(scope)
     }
 
     fn for_scope(self, scope: Scope) -> Result<Access, Problem> {
@@ -102,7 +110,12 @@ impl Access {
         }
         let until = self.expires.map_or(self.session.expires_at, |expires| expires.min(self.session.expires_at));
         let left = u64::try_from(until.saturating_sub(now_ms())).unwrap_or(0);
-        (rights, Instant::now() + Duration::from_millis(left))
+        let mut end = Instant::now() + Duration::from_millis(left);
+        if let Some((id, until)) = &self.sign_in {
+            rights.push(watch(id));
+            end = end.min(Instant::from_std(*until));
+        }
+        (rights, end)
     }
 }
 

@@ -1,8 +1,8 @@
 //! `GET /v1/events`: what changes, for operators' pages.
 
 use super::Api;
-use super::auth::Caller;
-use super::line::over;
+use super::auth::{Caller, cookie};
+use super::line::{at, over};
 use super::live::Over;
 use super::problem::Problem;
 use super::watch::stream_of_events;
@@ -10,7 +10,7 @@ use crate::server::bus::Change;
 use crate::server::who::Who;
 use crate::store::model::ApiRole;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::{Response, sse};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -58,11 +59,18 @@ pub(super) async fn get_events(
     if who.actor.starts_with("key_") {
         rights.push(api.live.gate.watch(&api.service.context().store, &who.actor, &api.tasks));
     }
+    let mut expires = None;
+    let by_cookie = cookie(&headers).filter(|_| !headers.contains_key(header::AUTHORIZATION));
+    if let Some((id, until)) = by_cookie.and_then(|value| api.cookies.right(value)) {
+        rights.push(api.live.gate.watch(&api.service.context().store, &id, &api.tasks));
+        expires = Some(Instant::from_std(until));
+    }
     let listening = Listening {
         first,
         last: resumed.from,
         news: resumed.news,
         rights,
+        expires,
         closing: api.closing.clone(),
         _open: api.live.metrics.socket("events"),
         done: false,
@@ -80,7 +88,12 @@ pub(super) async fn get_events(
                 let change = tokio::select! {
                     biased;
                     () = l.closing.cancelled() => return None,
-                    over = over(&mut l.rights) => {
+                    over = async {
+                        tokio::select! {
+                            over = over(&mut l.rights) => over,
+                            () = at(l.expires) => Over::Expired,
+                        }
+                    } => {
                         l.done = true;
                         let why = if over == Over::Revoked { "revoked" } else { "expired" };
                         let data = format!(r#"{{"reason":"{why}"}}"#);
@@ -124,6 +137,8 @@ struct Listening {
     last: String,
     news: Receiver<Arc<Change>>,
     rights: Vec<watch::Receiver<Option<Over>>>,
+    /// When the sign-in ends by itself.
+    expires: Option<Instant>,
     closing: CancellationToken,
     _open: super::metrics::Open,
     done: bool,

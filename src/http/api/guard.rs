@@ -6,6 +6,7 @@
 //!   without what is shown only once. Another request under the same key is 422, one that still runs 409.
 
 use super::Api;
+use super::auth::Visitor;
 use super::problem::{Kind, Problem};
 use crate::http::server::Guest;
 use crate::server::matches::Allowance;
@@ -28,11 +29,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Tokens and codes of one session, made for one address: a page needs one each 15 minutes, and several may be behind one
+/// address.
+const RENEWALS_PER_MINUTE: u32 = 120;
+
 /// The limiters of the API, and what is under way.
 pub struct Guard {
     requests: Limiter<String>,
     sessions: Limiter<String>,
     failures: Limiter<IpAddr>,
+    /// By session and address.
+    renewals: Limiter<(String, IpAddr)>,
     /// Idempotency keys of calls that run.
     running: Mutex<HashSet<(String, String)>>,
 }
@@ -48,8 +55,19 @@ impl Guard {
             ),
             sessions: Limiter::new("sessions", minute(limits.sessions_per_minute)),
             failures: Limiter::new("refusals", minute(limits.auth_failures_per_minute)),
+            renewals: Limiter::new("renewals", minute(RENEWALS_PER_MINUTE)),
             running: Mutex::default(),
         }
+    }
+
+    /// Counts a token or a code that is about to be made for a session.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
+        let from = visitor.from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let key = (session.to_owned(), network(from));
+        self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
     }
 
     /// Counts a request with this key.

@@ -1,6 +1,7 @@
 //! What open connections share: the pictures of a match that watchers of one view get, when a session or a key ends, and the
 //! end of them all.
 
+use super::auth::SIGN_IN;
 use super::metrics::Metrics;
 use super::state::{StateOut, filtered};
 use crate::game::View;
@@ -145,7 +146,7 @@ pub(super) enum Over {
 pub(super) struct Gate(Shared<String, Option<Over>>);
 
 impl Gate {
-    /// `id`: of a session or an API key. Some, once it has ended.
+    /// `id`: of a session, an API key or a sign-in. Some, once it has ended.
     pub fn watch(&self, store: &Store, id: &str, tasks: &TaskTracker) -> watch::Receiver<Option<Over>> {
         let (store, subject) = (store.clone(), id.to_owned());
         self.0.subscribe(
@@ -176,6 +177,10 @@ impl Gate {
 
 /// Whether a session or key is over. A store that does not answer ends nobody's session.
 async fn look(store: &Store, id: &str) -> Option<Over> {
+    // The store knows nothing of sign-ins: they are over when somebody says so.
+    if id.starts_with(SIGN_IN) {
+        return None;
+    }
     let found = if id.starts_with("key_") {
         store.api_key(id).await.map(|key| match key {
             Some((key, _)) => key.revoked_at.map(|_| Over::Revoked),

@@ -236,7 +236,7 @@ pub(super) fn token(api: &Api, session: &Session, scope: Scope) -> Token {
 pub(super) fn code(api: &Api, session: &Session) -> Result<SecretString, Problem> {
     let grant = Grant::Session { session: session.id.clone(), scope: Scope::Watch, view: session.view.clone() };
     api.codes
-        .issue(grant, now_ms())
+        .issue(grant, Some(&session.tenant_id), now_ms())
         .map_err(|error| Problem::new(Kind::TOO_FAST, error.to_string()).retry_after(error.retry_s))
 }
 
@@ -312,24 +312,42 @@ pub(super) async fn delete_session(State(api): State<Api>, caller: Caller, Id(id
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/token", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
-    responses((status = 200, description = "The token", body = TokenMade)),
+    responses(
+        (status = 200, description = "The token", body = TokenMade),
+        (status = 429, description = "Too many, of this session from this address", body = Problem,
+            content_type = "application/problem+json"),
+    ),
     security(("sessionToken" = []), ("apiKey" = []))
 )]
-pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher) -> Response {
+pub(super) async fn post_token(
+    State(api): State<Api>,
+    Watcher(access): Watcher,
+    visitor: Visitor,
+) -> Result<Response, Problem> {
+    api.guard.renewal(&access.session.id, &visitor)?;
     let Token { text, expires, in_s } = token(&api, &access.session, access.scope);
     let (token, scope) = (text.expose_secret().to_owned(), access.scope);
     let answer = TokenMade { token, token_expires_at: expires, expires_in: in_s, scope };
-    secret(Json(answer))
+    Ok(secret(Json(answer)))
 }
 
-/// A new one-time code for the session's overlay page.
+/// A new one-time code for the session's overlay page. At most 16 of a session wait; the oldest one goes.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/code", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
-    responses((status = 200, description = "The code", body = CodeMade)),
+    responses(
+        (status = 200, description = "The code", body = CodeMade),
+        (status = 429, description = "Too many, of this session from this address, or of all", body = Problem,
+            content_type = "application/problem+json"),
+    ),
     security(("sessionToken" = []), ("apiKey" = []))
 )]
-pub(super) async fn post_code(State(api): State<Api>, Watcher(access): Watcher) -> Result<Response, Problem> {
+pub(super) async fn post_code(
+    State(api): State<Api>,
+    Watcher(access): Watcher,
+    visitor: Visitor,
+) -> Result<Response, Problem> {
+    api.guard.renewal(&access.session.id, &visitor)?;
     let code = code(&api, &access.session)?;
     let answer = CodeMade {
         overlay_url: overlay_url(&base_url(&api), Some(&code)),
