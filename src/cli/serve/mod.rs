@@ -152,11 +152,12 @@ fn limits(log: &Log, config: &Config) -> Limits {
 
 /// The API, and what a LiveKit server and `agentcast check --service` ask for.
 fn app(api: &Api, hub: Option<&Hub>) -> Router {
-    let app = api::router(api.clone()).merge(news::page(hub.cloned()));
-    match hub {
-        Some(hub) => app.merge(hub.router()),
-        None => app,
-    }
+    let page = news::page(hub.cloned());
+    let others = match hub {
+        Some(hub) => page.merge(hub.router()),
+        None => page,
+    };
+    api::router_with(api.clone(), others)
 }
 
 /// No new streams and no new callers; then GOPs and files end, then calls, then the store.
