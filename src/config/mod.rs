@@ -162,6 +162,10 @@ pub struct HttpConfig {
     pub frame_ancestors: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Connections at once of callers with a key or token; a quarter as many more without.
+    pub connections: usize,
+    /// Connections from one address.
+    pub connections_per_address: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -206,7 +210,13 @@ impl Default for Config {
             },
             hosts: HostRules::default(),
             ca_file: None,
-            http: HttpConfig { cors_origins: Vec::new(), frame_ancestors: Vec::new(), trusted_proxies: Vec::new() },
+            http: HttpConfig {
+                cors_origins: Vec::new(),
+                frame_ancestors: Vec::new(),
+                trusted_proxies: Vec::new(),
+                connections: 4_096,
+                connections_per_address: 256,
+            },
             limits: LimitsConfig {
                 events_per_second: 60,
                 events_burst: 120,

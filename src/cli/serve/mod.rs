@@ -17,7 +17,7 @@ use super::usage;
 use crate::config::Config;
 use crate::config::load::Origin;
 use crate::http::api::{self, Api};
-use crate::http::server::{Limits, serve};
+use crate::http::server::{Limits, enough_files, serve_behind};
 use crate::server::bus::Bus;
 use crate::server::stage::StudioStage;
 use crate::server::{Context, Service};
@@ -31,7 +31,7 @@ use clap::Args;
 use rustix::fs::{FlockOperation, flock};
 use secrecy::SecretString;
 use std::fs::{DirBuilder, File};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,6 +46,9 @@ const LEAVE_AIR: Duration = Duration::from_secs(20);
 const CLOSE_CALLS: Duration = Duration::from_secs(3);
 /// All of the end.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// For so many connections of callers with a key or token there is one more for others.
+const STRANGERS: usize = 4;
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
@@ -103,7 +106,11 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
         };
         let (end_calls, calls_end) = oneshot::channel::<()>();
         let app = app(&api, hub.as_ref());
-        let server = tokio::spawn(serve(listener, app, Limits::default(), async { _ = calls_end.await }));
+        let limits = limits(&log, config);
+        let settings = context.clone();
+        let proxy =
+            move |ip: IpAddr| settings.config().http.trusted_proxies.iter().any(|known| known.to_canonical() == ip);
+        let server = tokio::spawn(serve_behind(listener, app, limits, proxy, async { _ = calls_end.await }));
         greet(&log, config, &context, &place, address).await;
         notify("READY=1");
         let mut care = tokio::task::JoinSet::new();
@@ -165,13 +172,30 @@ async fn hold(url: &SecretString, log: &Log, stop: &mut Stop) -> anyhow::Result<
     }
 }
 
+/// What the server takes from its callers, as far as this process may open files.
+fn limits(log: &Log, config: &Config) -> Limits {
+    let wanted = config.http.connections;
+    let strangers = wanted / STRANGERS;
+    let open = enough_files(wanted + strangers);
+    let connections = (open * STRANGERS / (STRANGERS + 1)).clamp(1, wanted);
+    if connections < wanted {
+        log.tell(&format!(
+            "warning: http.connections is {connections}, not {wanted}: this process may not open more files; raise the \
+             limit (systemd: LimitNOFILE=, a shell: ulimit -n)"
+        ));
+    }
+    let per_address = config.http.connections_per_address;
+    Limits { connections, strangers: (connections / STRANGERS).max(1), per_address, ..Limits::default() }
+}
+
 /// The API, and what a LiveKit server and `agentcast check --service` ask for.
 fn app(api: &Api, hub: Option<&Hub>) -> Router {
-    let app = api::router(api.clone()).merge(news::page(hub.cloned()));
-    match hub {
-        Some(hub) => app.merge(hub.router()),
-        None => app,
-    }
+    let page = news::page(hub.cloned());
+    let others = match hub {
+        Some(hub) => page.merge(hub.router()),
+        None => page,
+    };
+    api::router_with(api.clone(), others)
 }
 
 /// No new streams and no new callers; then GOPs and files end, then calls, then the store.
