@@ -3,7 +3,7 @@ use super::super::samples::{agent, destination, match_, room};
 use super::*;
 use crate::encode::{Profile, VideoCodec, VideoSettings};
 use crate::game::{MatchState, View};
-use crate::output::{Destination as Output, Viewers};
+use crate::output::{Destination as Output, State, Status, Viewers};
 use crate::stream::{Eyes, StreamStatus};
 use std::sync::Mutex;
 

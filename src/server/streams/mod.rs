@@ -6,8 +6,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`desired`] | who should be on air: a pure function |
-//! | [`board`] | what is on air, and what must be done about the difference: no I/O, time is an argument |
+//! | `desired` | who should be on air: a pure function |
+//! | `board` | what is on air, and what must be done about the difference: no I/O, time is an argument |
+//! | `places` | the board's part that puts streams on encodes |
+//! | `rows` | a stream and its destinations as the board keeps them |
 //! | `encodes` | a render + encode as the board sees it: its look, what it shows, its failures |
 //! | `usage` | minutes and outputs of agents |
 //! | `supervisor` | tasks: looking up, time, writing, doing what the board wants |
@@ -20,6 +22,8 @@ mod crew;
 mod desired;
 mod encodes;
 mod outputs;
+mod places;
+mod rows;
 #[cfg(test)]
 mod samples;
 mod supervisor;
