@@ -48,7 +48,7 @@ setup-bench:
 	@.ci/setup build run demo bench
 
 bench: setup-bench
-	@$(CARGO) bench --bench render --bench passes --bench stream --bench livekit
+	@$(CARGO) bench --bench render --bench passes --bench stream --bench livekit --bench service
 
 audit:
 	@command -v cargo-deny >/dev/null || { echo "make audit needs cargo-deny; run: cargo install --locked cargo-deny"; exit 1; }

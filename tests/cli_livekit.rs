@@ -9,6 +9,7 @@ use std::time::Duration;
 use support::dir::TempDir;
 use support::livekit::LiveKit;
 use support::program::{Program, agentcast, wait_until};
+use support::service::{JWT_SECRET, KEK};
 use support::subscriber::Subscriber;
 
 /// If this is ever seen, a secret leaked.
@@ -160,8 +161,11 @@ fn check_tells_a_good_key_from_a_refused_one_and_a_server_that_is_not_there() {
 #[test]
 fn check_says_whether_webhooks_arrive_at_the_service() {
     let livekit = LiveKit::start();
-    let mut service =
-        Program::start(with_server(&livekit, livekit.secret()).args(["serve", "--listen", "127.0.0.1:0"]));
+    let dir = TempDir::new("service");
+    let mut command = with_server(&livekit, livekit.secret());
+    command.env("STREAM_KEY_ENCRYPTION_KEY", KEK).env("STREAMING_JWT_SECRET", JWT_SECRET);
+    let command = command.args(["serve", "--listen", "127.0.0.1:0"]).env("AGENTCAST_DATA_DIR", dir.path());
+    let mut service = Program::start(command);
     let line = service.wait_for("agentcast serve: http://");
     let address = line.split_whitespace().nth(2).unwrap().trim_end_matches("/,");
     let check = |service: &str| {

@@ -24,7 +24,7 @@ impl House {
     fn new() -> House {
         let nginx = Nginx::start();
         let setup = Setup {
-            toml: local_hosts(&nginx) + "[streaming]\nover_s = 2\nidle_s = 2\n",
+            toml: local_hosts(&nginx) + "[streaming]\nover = \"2s\"\nidle = \"2s\"\n",
             env: vec![("STREAMING_ENABLED".into(), "true".into())],
         };
         let service = Service::start(setup);

@@ -4,6 +4,8 @@ mod apikey;
 mod check;
 mod check_livekit;
 mod database;
+mod db;
+mod demo;
 mod key;
 mod livekit;
 mod offline;
@@ -72,6 +74,9 @@ enum Command {
     Tenant(apikey::Tenants),
     /// Run the service: agents, encrypted stream keys, matches fed over HTTP, streams that go on air by themselves
     Serve(serve::Serve),
+    /// Copy, restore and check the service's database
+    #[command(subcommand)]
+    Db(db::Db),
     /// Print the settings in force and where each comes from; --explain describes all of them
     Config(settings::Config),
 }
@@ -277,7 +282,7 @@ pub fn main() -> ExitCode {
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     let done = match cli.command {
-        Command::Demo(args) => on_air::demo(args),
+        Command::Demo(args) => demo::run(args),
         Command::Play(args) => on_air::play(args),
         Command::Render(args) => offline::render(args),
         Command::Check(args) => check::run(args),
@@ -286,6 +291,7 @@ pub fn main() -> ExitCode {
         Command::Apikey(args) => apikey::api_keys(args),
         Command::Tenant(args) => apikey::tenants(args),
         Command::Serve(args) => serve::run(args, cli.verbose),
+        Command::Db(args) => db::run(args),
         Command::Config(args) => settings::config(args),
     };
     done.unwrap_or_else(|error| {

@@ -1,8 +1,9 @@
-//! `demo` and `play`: a broadcast in real time until the match is over or somebody stops it.
+//! `play`: a broadcast in real time until the match is over or somebody stops it. What `demo` has in common with it is here
+//! too.
 
-use super::livekit::{Via, how_to_watch};
+use super::livekit::{RoomArgs, Via, how_to_watch};
 use super::status::{StatusLine, line, say};
-use super::{Demo, OutputArgs, PictureArgs, Play, key, usage};
+use super::{OutputArgs, PictureArgs, Play, key, usage};
 use crate::encode::VideoSettings;
 use crate::game::Event;
 use crate::game::adapters::{self, Record};
@@ -14,8 +15,8 @@ use crate::output::egress::job::Rules;
 use crate::output::egress::{EgressOutput, EgressSettings, Observer};
 use crate::output::file::FileOutput;
 use crate::output::key::RtmpTarget;
-use crate::output::livekit::RoomTarget;
-use crate::output::preview::Preview;
+use crate::output::livekit::{RoomOptions, RoomOutput, RoomTarget};
+use crate::output::preview::{Preview, PreviewDestination};
 use crate::output::rtmp::{RtmpOptions, RtmpOutput};
 use crate::output::{Destination, State, Status};
 use crate::overlay::Theme;
@@ -31,39 +32,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How long the closing scene stays before a played match ends.
-const OVER: Duration = Duration::from_secs(8);
+pub(super) const OVER: Duration = Duration::from_secs(8);
 /// A clean end takes at most this long.
-const STOP: Duration = Duration::from_secs(4);
+pub(super) const STOP: Duration = Duration::from_secs(4);
 /// Countdown of a record when nobody says otherwise.
 const LEAD_IN_MS: i64 = 5_000;
-/// Countdown of the demo.
-const DEMO_LEAD_IN_MS: i64 = 4_000;
-
-pub fn demo(args: Demo) -> anyhow::Result<ExitCode> {
-    let (bytes, name): (&[u8], &str) = match args.game.as_str() {
-        "snakes" => (include_bytes!("../../assets/demo/snakes.jsonl"), "Battlesnake, four snakes"),
-        "poker" => (include_bytes!("../../assets/demo/poker.phh"), "no-limit hold'em, six players"),
-        _ => (include_bytes!("../../assets/demo/chess.pgn"), "chess between two engines"),
-    };
-    let record = adapters::read(bytes, None).context("the bundled match")?;
-    say!("agentcast demo: {name}, a real recorded match");
-    let mut outputs = args.outputs;
-    outputs.record.get_or_insert_with(|| PathBuf::from("demo.mp4"));
-    if args.livekit {
-        outputs.room.livekit_room.get_or_insert_with(|| "agentcast-demo".into());
-        outputs.room.how_to_watch = true;
-    }
-    let options = ReplayOptions {
-        lead_in_ms: DEMO_LEAD_IN_MS,
-        repeat_after_ms: args.repeat.then_some(OVER.as_millis() as i64),
-        ..ReplayOptions::default()
-    };
-    run(Match::Recorded(record, options), "demo", &args.picture, &outputs, Some(args.preview_port))
-}
 
 pub fn play(args: Play) -> anyhow::Result<ExitCode> {
     let outputs = &args.outputs;
@@ -113,9 +91,37 @@ enum Match {
 
 /// What the thread that reads standard input has done so far.
 #[derive(Default)]
-struct Input {
+pub(super) struct Input {
     accepted: AtomicU64,
     closed: AtomicBool,
+}
+
+/// What is watched: a broadcast, or the one that the demo's service runs.
+pub(super) trait Watched {
+    fn status(&self) -> StreamStatus;
+    /// False when it ended by a fault.
+    fn runs(&self) -> bool;
+    /// The match is over.
+    fn ended(&self) -> bool;
+    fn show_viewers(&self, viewers: Option<u64>);
+}
+
+impl Watched for Broadcast {
+    fn status(&self) -> StreamStatus {
+        Broadcast::status(self)
+    }
+
+    fn runs(&self) -> bool {
+        Broadcast::runs(self)
+    }
+
+    fn ended(&self) -> bool {
+        Broadcast::ended(self)
+    }
+
+    fn show_viewers(&self, viewers: Option<u64>) {
+        self.set_on_air(|on_air| on_air.viewers = viewers);
+    }
 }
 
 fn run(
@@ -146,18 +152,7 @@ fn run(
         video.kbps
     );
     let shown = Arc::<Mutex<String>>::default();
-    let mut preview = None;
-    let mut server = None;
-    if let Some(port) = preview_port {
-        let (destination, hub) = Preview::new();
-        let shown = shown.clone();
-        let text = move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let bound = runtime
-            .block_on(PreviewServer::bind(port, hub, text))
-            .with_context(|| format!("--preview-port {port}: the page cannot listen there; name another port"))?;
-        say!("preview:  http://{}/", bound.address());
-        (preview, server) = (Some(destination), Some(bound));
-    }
+    let (preview, server) = preview_port.map(|port| preview_page(&runtime, port, &shown)).transpose()?.unzip();
     // Those that publish come first.
     let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
     let mut through_egress = Vec::new();
@@ -172,27 +167,7 @@ fn run(
         }
     }
     if let Some(room) = &room {
-        let mut observer = None;
-        if !through_egress.is_empty() {
-            let egress = egress(room, through_egress, &video)?;
-            observer = Some(egress.observer());
-            destinations.push(Box::new(egress));
-        }
-        if let Some(address) = outputs.room.livekit_webhooks {
-            let listener = runtime
-                .block_on(TcpListener::bind(address))
-                .with_context(|| format!("--livekit-webhooks {address}: cannot listen there; name another port"))?;
-            say!("webhooks: http://{}{}", listener.local_addr()?, webhook::PATH);
-            runtime.spawn(take_webhooks(listener, Hub::new(&room.server), observer));
-        }
-    }
-    if let Some(target) = &room {
-        say!("publishing to room {} on {}", target.room, target.server.host());
-        destinations.push(studio.room(target.clone())?);
-        if outputs.room.how_to_watch {
-            // On standard output, which is nobody's log. It may be closed.
-            let _ = writeln!(std::io::stdout().lock(), "{}", how_to_watch(&target.server, &target.room)?);
-        }
+        destinations.extend(room_outputs(&runtime, room, through_egress, &video, &outputs.room)?);
     }
     let publishing = destinations.len();
     if let Some(path) = &outputs.record {
@@ -228,15 +203,7 @@ fn run(
     if let Some(server) = server {
         runtime.block_on(server.shutdown());
     }
-    say!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
-    for o in &status.outputs {
-        let megabytes = o.bytes as f64 / 1e6;
-        let end = match &o.last_error {
-            Some(words) if o.state == State::NeedsAttention => format!("; {words}"),
-            _ => String::new(),
-        };
-        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects{end}", o.name, o.dropped, o.reconnects);
-    }
+    sum_up(&status);
     end?;
     let gave_up = |outputs: &[Status]| outputs.iter().any(|o| o.state == State::NeedsAttention);
     let (published, kept) = status.outputs.split_at(publishing.min(status.outputs.len()));
@@ -247,11 +214,24 @@ fn run(
     })
 }
 
+/// What it was, once it is over.
+pub(super) fn sum_up(status: &StreamStatus) {
+    say!("{} pictures, {} of them unchanged, {} late", status.frames, status.unchanged, status.skipped);
+    for o in &status.outputs {
+        let megabytes = o.bytes as f64 / 1e6;
+        let end = match &o.last_error {
+            Some(words) if o.state == State::NeedsAttention => format!("; {words}"),
+            _ => String::new(),
+        };
+        say!("  {}: {megabytes:.1} MB, {} pictures dropped, {} reconnects{end}", o.name, o.dropped, o.reconnects);
+    }
+}
+
 /// What asks the program to end: Ctrl-C, SIGTERM, and the terminal closing.
-struct Signals([Signal; 3]);
+pub(super) struct Signals([Signal; 3]);
 
 impl Signals {
-    fn listen() -> std::io::Result<Signals> {
+    pub(super) fn listen() -> std::io::Result<Signals> {
         let [int, term, hup] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         Ok(Signals([int?, term?, hup?]))
     }
@@ -267,8 +247,8 @@ impl Signals {
 }
 
 /// Shows the status until the match is over for `linger`, somebody stops it, or no destination is left.
-async fn watch(
-    broadcast: &Broadcast,
+pub(super) async fn watch(
+    broadcast: &impl Watched,
     server: Option<&PreviewServer>,
     shown: &Mutex<String>,
     input: &Input,
@@ -288,7 +268,7 @@ async fn watch(
         let status = broadcast.status();
         let now = viewers(&status);
         if now != watching {
-            broadcast.set_on_air(|on_air| on_air.viewers = now);
+            broadcast.show_viewers(now);
             watching = now;
         }
         let mut text = line(&status);
@@ -327,6 +307,54 @@ async fn watch(
 fn viewers(status: &StreamStatus) -> Option<u64> {
     let known = status.outputs.iter().filter_map(|output| output.viewers);
     known.map(|viewers| u64::from(viewers.now)).reduce(|a, b| a + b)
+}
+
+/// The preview page, which shows what `shown` says, and the destination that feeds it.
+pub(super) fn preview_page(
+    runtime: &Runtime,
+    port: u16,
+    shown: &Arc<Mutex<String>>,
+) -> anyhow::Result<(PreviewDestination, PreviewServer)> {
+    let (destination, hub) = Preview::new();
+    let shown = shown.clone();
+    let text = move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let bound = runtime
+        .block_on(PreviewServer::bind(port, hub, text))
+        .with_context(|| format!("--preview-port {port}: the page cannot listen there; name another port"))?;
+    say!("preview:  http://{}/", bound.address());
+    Ok((destination, bound))
+}
+
+/// What a stream needs of a LiveKit server: a job of its Egress service for the addresses that go through it, its webhooks if
+/// they are to be taken, and the room.
+pub(super) fn room_outputs(
+    runtime: &Runtime,
+    room: &RoomTarget,
+    through_egress: Vec<RtmpTarget>,
+    video: &VideoSettings,
+    args: &RoomArgs,
+) -> anyhow::Result<Vec<Box<dyn Destination>>> {
+    let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
+    let mut observer = None;
+    if !through_egress.is_empty() {
+        let egress = egress(room, through_egress, video)?;
+        observer = Some(egress.observer());
+        destinations.push(Box::new(egress));
+    }
+    if let Some(address) = args.livekit_webhooks {
+        let listener = runtime
+            .block_on(TcpListener::bind(address))
+            .with_context(|| format!("--livekit-webhooks {address}: cannot listen there; name another port"))?;
+        say!("webhooks: http://{}{}", listener.local_addr()?, webhook::PATH);
+        runtime.spawn(take_webhooks(listener, Hub::new(&room.server), observer));
+    }
+    say!("publishing to room {} on {}", room.room, room.server.host());
+    destinations.push(Box::new(RoomOutput::spawn(room.clone(), RoomOptions::default())?));
+    if args.how_to_watch {
+        // On standard output, which is nobody's log. It may be closed.
+        let _ = writeln!(std::io::stdout().lock(), "{}", how_to_watch(&room.server, &room.room)?);
+    }
+    Ok(destinations)
 }
 
 /// One job of LiveKit's Egress service for all addresses, from the room that the stream is published into.
@@ -369,7 +397,7 @@ fn tell(status: &StreamStatus, told: &mut Vec<Option<String>>, status_line: &mut
 }
 
 /// Every named address with its key.
-fn rtmp_targets(args: &OutputArgs) -> anyhow::Result<Vec<RtmpTarget>> {
+pub(super) fn rtmp_targets(args: &OutputArgs) -> anyhow::Result<Vec<RtmpTarget>> {
     let parse = |url: &String| RtmpTarget::parse(url, None).context(usage("--rtmp"));
     let mut targets = args.rtmp.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
     let without = targets.iter().filter(|t| !t.key_in_url()).count();

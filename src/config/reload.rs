@@ -25,7 +25,9 @@ pub fn reload(now: &Config, started: &Loaded, new: &Loaded) -> Reloaded {
     for setting in SETTINGS {
         match &setting.kind {
             Kind::Plain { set, show, .. } => {
-                let (old, wanted) = (show(now), show(&new.config));
+                // Of what cannot change, what counts is what it was started with: port 0 has become one by now.
+                let old = show(if setting.reloads { now } else { &started.config });
+                let wanted = show(&new.config);
                 if old == wanted {
                     continue;
                 }

@@ -151,6 +151,10 @@ impl RtmpTarget {
         self.key.is_some()
     }
 
+    pub(crate) fn stream_key(&self) -> Option<&StreamKey> {
+        self.key.as_ref()
+    }
+
     #[must_use]
     pub fn tls(&self) -> bool {
         self.tls

@@ -221,7 +221,7 @@ impl Address {
             return Err(bad("no user or password before the host"));
         }
         let (host, port) = split_port(authority).ok_or_else(|| bad("the port is a number from 1 to 65535"))?;
-        let host = Host::read(host).map_err(|problem| bad(problem))?;
+        let host = Host::read(host).map_err(bad)?;
         let app = path.strip_suffix('/').unwrap_or(path);
         if app.is_empty() {
             return Err(bad("an application follows the host, like /app or /live2"));

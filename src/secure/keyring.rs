@@ -141,7 +141,8 @@ impl Keyring {
 
     /// A key for [`Keyring::parse`]: 32 random bytes of the system as base64.
     pub fn generate() -> SecretString {
-        SecretString::from(BASE64_STANDARD.encode(&*random::<KEY>()))
+        let key = random::<KEY>();
+        SecretString::from(BASE64_STANDARD.encode(key.as_slice()))
     }
 
     /// A key for the demo and for tests, from the system's random bytes.

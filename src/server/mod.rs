@@ -75,8 +75,6 @@ pub fn now_ms() -> i64 {
 pub enum StartError {
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    #[error("match {0}: its log cannot be read: {1}")]
-    Match(String, String),
 }
 
 impl Service {

@@ -24,6 +24,8 @@ use super::who::Who;
 use super::{Service, now_ms};
 use crate::store::StoreError;
 use crate::store::model::AuditEntry;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Why an operation was not carried out.
@@ -64,7 +66,6 @@ fn text(name: &'static str, value: &str, least: usize, most: usize) -> Result<St
 }
 
 /// For fields of a change that may be null: absent leaves it, null clears it.
-#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
 fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -73,8 +74,38 @@ where
     Option::deserialize(deserializer).map(Some)
 }
 
-/// How often a change without a named version is begun anew when somebody else was faster.
-const TRIES: usize = 5;
+/// Reads a record from an object only: derived readers take a list too, field by field.
+pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Object<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Object(std::marker::PhantomData))
+}
+
+/// How often a change without a named version is begun anew when somebody else was faster. Of those that run at once one gets
+/// through each time.
+const TRIES: usize = 64;
+
+/// Waits a little, so that those that run at once fall apart.
+async fn again(tries: &mut usize) {
+    *tries += 1;
+    tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(1..=10))).await;
+}
 
 impl Service {
     /// Writes what was done. `tenant`: whose record it was done to.

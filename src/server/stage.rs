@@ -103,6 +103,14 @@ impl StudioStage {
         Ok(self.studio()?.gpu().adapter().to_string())
     }
 
+    /// What the video encoder of such a stream is opened with. Not for async threads.
+    ///
+    /// # Errors
+    /// As [`StudioStage::warm_up`].
+    pub fn video(&self, settings: &StreamSettings) -> Result<VideoSettings, String> {
+        Ok(self.studio()?.video(settings))
+    }
+
     fn studio(&self) -> Result<Arc<Studio>, String> {
         let mut studio = lock(&self.studio);
         if let Some(studio) = &*studio {

@@ -1,7 +1,8 @@
 //! Copying, checking and restoring an SQLite store.
 
 use super::place::{InUse, file_error, file_uri, file_url, prepare, private, sync_folder, with_suffix};
-use super::{Kind, Result, Store, StoreError, open, schema};
+use super::{Kind, Place, Result, Store, StoreError, open, schema};
+use secrecy::ExposeSecret;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection};
 use std::fs::OpenOptions;
@@ -23,47 +24,72 @@ pub struct Checked {
 impl Store {
     /// Writes a consistent copy of an SQLite store while it is in use, mode 0600. The file must not exist.
     pub async fn backup(&self, to: &Path) -> Result<()> {
-        if self.parts.kind == Kind::Postgres {
-            return Err(StoreError::Backend("this is a backup of SQLite; copy PostgreSQL with pg_dump".into()));
-        }
-        let uri = file_uri(to)?;
-        // Ours before there is anything in it; SQLite fills an empty file.
-        let file = private(to, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(to, &e))?;
-        let made = self.copy_into(&uri).await;
-        let made = made.and_then(|()| {
-            file.sync_all().map_err(|e| file_error(to, &e))?;
-            sync_folder(to)
-        });
-        if made.is_err() {
-            _ = std::fs::remove_file(to);
-        }
-        made
-    }
-
-    async fn copy_into(&self, uri: &str) -> Result<()> {
-        const COPY: &str = "VACUUM INTO $1";
-        match &self.parts.file {
-            // A connection of its own, which reads one moment: writers go on meanwhile.
-            Some(url) => {
-                let mut connection = open::sqlite_connection(url).await?;
-                let copied = sqlx::query(COPY).bind(uri).execute(&mut connection).await;
-                connection.close().await?;
-                copied?;
-            }
+        match (&self.parts.file, self.parts.kind) {
+            (Some(url), _) => copy_beside(url, to).await,
             // In memory there is one connection.
-            None => drop(sqlx::query(COPY).bind(uri).execute(self.write()).await?),
+            (None, Kind::Sqlite) => copy_into(&mut *self.write().acquire().await?, to).await,
+            (None, Kind::Postgres) => {
+                Err(StoreError::Backend("this is a backup of SQLite; copy PostgreSQL with pg_dump".into()))
+            }
         }
-        Ok(())
-    }
-
-    /// Looks through the whole database: damaged pages, broken references, the schema's version.
-    pub async fn check(&self) -> Result<Checked> {
-        let mut connection = self.read().acquire().await?;
-        check(&mut connection, self.parts.kind).await
     }
 }
 
-async fn check(connection: &mut AnyConnection, kind: Kind) -> Result<Checked> {
+/// As [`Store::backup`], without bringing the schema up to date: for a copy before a new version is tried.
+pub async fn backup(database: &Path, to: &Path) -> Result<()> {
+    sqlx::any::install_default_drivers();
+    must_exist(database)?;
+    let _in_use = InUse::shared(database)?;
+    copy_beside(&file_url(database, "rw")?, to).await
+}
+
+/// By a connection of its own, which reads one moment: writers go on meanwhile.
+async fn copy_beside(url: &str, to: &Path) -> Result<()> {
+    let mut connection = open::sqlite_connection(url).await?;
+    let copied = copy_into(&mut connection, to).await;
+    connection.close().await?;
+    copied
+}
+
+async fn copy_into(connection: &mut AnyConnection, to: &Path) -> Result<()> {
+    schema::version(connection, Kind::Sqlite).await?;
+    let uri = file_uri(to)?;
+    // Ours before there is anything in it; SQLite fills an empty file.
+    let file = private(to, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(to, &e))?;
+    let made = sqlx::query("VACUUM INTO $1").bind(&*uri).execute(connection).await;
+    let made = made.map_err(StoreError::from).and_then(|_| {
+        file.sync_all().map_err(|e| file_error(to, &e))?;
+        sync_folder(to)
+    });
+    if made.is_err() {
+        _ = std::fs::remove_file(to);
+    }
+    made
+}
+
+/// Looks through a whole database without changing it, in use or not: damaged pages, records that belong to none, the schema's
+/// version.
+pub async fn check(place: &Place) -> Result<Checked> {
+    sqlx::any::install_default_drivers();
+    let (mut connection, kind) = match place {
+        Place::Memory => return Err(StoreError::Backend("a store in memory is gone with its process".into())),
+        Place::Sqlite(path) => {
+            must_exist(path)?;
+            let options = AnyConnectOptions::from_str(&file_url(path, "ro")?)?.disable_statement_logging();
+            (options.connect().await?, Kind::Sqlite)
+        }
+        Place::Postgres(url) => (open::postgres_connection(url.expose_secret()).await?, Kind::Postgres),
+    };
+    let found = look_through(&mut connection, kind).await;
+    connection.close().await?;
+    found
+}
+
+fn must_exist(database: &Path) -> Result<()> {
+    if database.is_file() { Ok(()) } else { Err(StoreError::Backend(format!("{} is no file", database.display()))) }
+}
+
+async fn look_through(connection: &mut AnyConnection, kind: Kind) -> Result<Checked> {
     if kind == Kind::Sqlite {
         let found: Result<Vec<String>, sqlx::Error> =
             sqlx::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut *connection).await;
@@ -93,19 +119,6 @@ async fn check(connection: &mut AnyConnection, kind: Kind) -> Result<Checked> {
     }
     let [tenants, agents, matches] = counts;
     Ok(Checked { version, newest: schema::newest(), tenants, agents, matches })
-}
-
-/// Looks through a database file that nobody writes, without changing it.
-pub async fn check_file(path: &Path) -> Result<Checked> {
-    sqlx::any::install_default_drivers();
-    if !path.is_file() {
-        return Err(StoreError::Backend(format!("{} is no file", path.display())));
-    }
-    let options = AnyConnectOptions::from_str(&file_url(path, "ro")?)?.disable_statement_logging();
-    let mut connection = options.connect().await?;
-    let found = check(&mut connection, Kind::Sqlite).await;
-    connection.close().await?;
-    found
 }
 
 /// Puts a copy in the place of a store's file. Refuses while the store is in use, and before anything is replaced when the copy
@@ -164,7 +177,7 @@ async fn take_over(copy: &Path, new: &Path) -> Result<Checked> {
     let mut from = std::fs::File::open(copy).map_err(|e| file_error(copy, &e))?;
     let mut to = private(new, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(new, &e))?;
     std::io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(|e| file_error(new, &e))?;
-    check_file(new).await.map_err(|error| match error {
+    check(&Place::Sqlite(new.to_owned())).await.map_err(|error| match error {
         StoreError::Backend(words) => StoreError::Backend(format!("{}: {words}", copy.display())),
         other => other,
     })

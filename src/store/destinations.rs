@@ -1,9 +1,8 @@
 //! Destinations with their sealed stream keys.
 
 use super::model::{Destination, KeyInfo, Millis, SealedKey};
-use super::rows::{flag, get, refused, scoped, word};
+use super::rows::{flag, get, now, refused, scoped, word};
 use super::{MAX_DESTINATIONS, Result, Store, StoreError};
-use crate::server::now_ms;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
@@ -116,7 +115,7 @@ impl Store {
         // First only the version: the answer is the ingest as it was, and nobody else changes the row any more.
         let sql = "UPDATE destinations SET version = version + 1, updated_at = $3
             WHERE tenant_id = $1 AND id = $2 AND ($4 IS NULL OR version = $4) RETURNING ingest";
-        let query = sqlx::query(sql).bind(tenant).bind(id).bind(now_ms()).bind(expected);
+        let query = sqlx::query(sql).bind(tenant).bind(id).bind(now()).bind(expected);
         let Some(row) = query.fetch_optional(&mut *tx).await? else {
             let version: Option<i64> =
                 sqlx::query_scalar("SELECT version FROM destinations WHERE tenant_id = $1 AND id = $2")
@@ -164,7 +163,7 @@ impl Store {
             "UPDATE destinations SET version = version + 1, updated_at = $4 WHERE",
             "AND id = $2 AND agent_id = $3 RETURNING version, ingest"
         );
-        let query = sqlx::query(sql).bind(tenant).bind(&*key.destination_id).bind(&*key.agent_id).bind(now_ms());
+        let query = sqlx::query(sql).bind(tenant).bind(&*key.destination_id).bind(&*key.agent_id).bind(now());
         let row = query.fetch_optional(&mut *tx).await?.ok_or(StoreError::NotFound("destination"))?;
         let ingest: Option<String> = get(&row, "ingest")?;
         if !ingest.is_some_and(|ingest| host(&ingest).eq_ignore_ascii_case(&key.host)) {
@@ -205,7 +204,7 @@ impl Store {
         let sql = "DELETE FROM stream_keys WHERE destination_id = $1";
         if sqlx::query(sql).bind(destination).execute(&mut *tx).await?.rows_affected() > 0 {
             let sql = "UPDATE destinations SET version = version + 1, updated_at = $2 WHERE id = $1";
-            sqlx::query(sql).bind(destination).bind(now_ms()).execute(&mut *tx).await?;
+            sqlx::query(sql).bind(destination).bind(now()).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         Ok(())

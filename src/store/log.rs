@@ -6,7 +6,7 @@
 
 use super::rows::get;
 use super::{Kind, LoggedEvent, Result, SavedMatch, Store, StoreError, open};
-use sqlx::AnyPool;
+use sqlx::{AnyConnection, AnyPool};
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -173,6 +173,16 @@ async fn try_batch(pool: &AnyPool, kind: Kind, calls: &[Call]) -> Result<Vec<boo
     Ok(found)
 }
 
+/// Brings what a match's log takes up to date: its events, snapshot and record.
+pub(super) async fn recount(connection: &mut AnyConnection, match_id: &str) -> Result<()> {
+    let sql = "UPDATE matches SET log_bytes = CAST(
+        (SELECT COALESCE(SUM(bytes), 0) FROM match_events WHERE match_id = $1)
+        + (SELECT COALESCE(SUM(size), 0) FROM match_snapshots WHERE match_id = $1)
+        + (SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM match_records WHERE match_id = $1) AS BIGINT) WHERE id = $1";
+    sqlx::query(sql).bind(match_id).execute(connection).await?;
+    Ok(())
+}
+
 impl Store {
     /// Appends acknowledged events, all or nothing. Calls of all matches that wait at the same time share one transaction.
     pub async fn append_events(&self, match_id: &str, events: Vec<LoggedEvent>) -> Result<()> {
@@ -205,9 +215,7 @@ impl Store {
         let sql = "INSERT INTO match_snapshots (match_id, bytes, size) VALUES ($1, $2, $3)
             ON CONFLICT (match_id) DO UPDATE SET bytes = excluded.bytes, size = excluded.size";
         sqlx::query(sql).bind(match_id).bind(snapshot).bind(snapshot.len() as i64).execute(&mut *tx).await?;
-        let sql = "UPDATE matches SET log_bytes = $2
-            + (SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM match_events WHERE match_id = $1) WHERE id = $1";
-        sqlx::query(sql).bind(match_id).bind(snapshot.len() as i64).execute(&mut *tx).await?;
+        recount(&mut tx, match_id).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -33,7 +33,7 @@ mod roster;
 mod rows;
 mod schema;
 
-pub use backup::{Checked, check_file, restore};
+pub use backup::{Checked, backup, check, restore};
 pub use place::Place;
 
 use sqlx::AnyPool;

@@ -173,25 +173,38 @@ async fn must_be_wal(pool: &AnyPool, path: &Path) -> Result<()> {
     )))
 }
 
-async fn postgres_pool(url: &str) -> Result<AnyPool> {
+/// The address of a server. Its passwords are known to the log from now on.
+fn postgres_options(url: &str) -> Result<AnyConnectOptions> {
     let passwords = place::passwords(url);
     for password in &passwords {
         crate::output::log::register_secret(password);
     }
-    // The library's words about an address may repeat parts of it.
-    let hidden = |error: StoreError| match error {
+    Ok(AnyConnectOptions::from_str(url)?.disable_statement_logging())
+}
+
+/// The library's words about an address may repeat parts of it.
+fn without_passwords(url: &str) -> impl Fn(StoreError) -> StoreError {
+    move |error| match error {
         StoreError::Backend(words) => {
+            let passwords = place::passwords(url);
             StoreError::Backend(passwords.iter().fold(words, |words, p| words.replace(p.as_str(), "…")))
         }
         other => other,
-    };
-    let options = AnyConnectOptions::from_str(url).map_err(|e| hidden(e.into()))?.disable_statement_logging();
-    first(&options, [POSTGRES, &[]]).await.map_err(hidden)?;
-    AnyPoolOptions::new()
+    }
+}
+
+async fn postgres_pool(url: &str) -> Result<AnyPool> {
+    let options = postgres_options(url)?;
+    first(&options, [POSTGRES, &[]]).await.map_err(without_passwords(url))?;
+    let pool = AnyPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE)
         .after_connect(|connection, _| Box::pin(set_up(connection, [POSTGRES, &[]])))
-        .connect_with(options)
-        .await
-        .map_err(|e| hidden(e.into()))
+        .connect_with(options);
+    pool.await.map_err(StoreError::from).map_err(without_passwords(url))
+}
+
+/// A connection to a server beside those of a store.
+pub(super) async fn postgres_connection(url: &str) -> Result<AnyConnection> {
+    postgres_options(url)?.connect().await.map_err(StoreError::from).map_err(without_passwords(url))
 }

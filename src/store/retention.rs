@@ -79,7 +79,7 @@ impl Store {
         Ok(gone)
     }
 
-    /// Deletes a closed match's events and snapshot.
+    /// Deletes a closed match's events, snapshot and record.
     async fn drop_log(&self, id: &str) -> Result<u64> {
         let mut gone = 0;
         loop {
@@ -93,7 +93,11 @@ impl Store {
         }
         let mut tx = self.begin().await?;
         sqlx::query("UPDATE matches SET log_bytes = 0 WHERE id = $1").bind(id).execute(&mut *tx).await?;
-        for sql in ["DELETE FROM match_events WHERE match_id = $1", "DELETE FROM match_snapshots WHERE match_id = $1"] {
+        for sql in [
+            "DELETE FROM match_events WHERE match_id = $1",
+            "DELETE FROM match_snapshots WHERE match_id = $1",
+            "DELETE FROM match_records WHERE match_id = $1",
+        ] {
             gone += sqlx::query(sql).bind(id).execute(&mut *tx).await?.rows_affected();
         }
         tx.commit().await?;

@@ -1,9 +1,8 @@
 //! Tenants, agents, API keys. `tenant: None` is an admin, who sees all.
 
 use super::model::{Agent, ApiKey, Millis, Tenant};
-use super::rows::{flag, get, json, refused, scoped, to_json, word};
+use super::rows::{flag, get, json, now, refused, scoped, to_json, word};
 use super::{Page, PageRequest, Result, Store, StoreError};
-use crate::server::now_ms;
 use sqlx::any::AnyRow;
 
 /// A key's use is noted at most this often: each call of a game server would be a write.
@@ -115,7 +114,7 @@ impl Store {
             .bind(&*new.model)
             .bind(to_json(&new.defaults)?)
             .bind(to_json(&new.limits)?)
-            .bind(now_ms())
+            .bind(now())
             .bind(expected)
             .fetch_optional(&mut *tx)
             .await?;
@@ -143,7 +142,7 @@ impl Store {
             "UPDATE agents SET enabled = $3, version = version + 1, updated_at = $4 WHERE",
             "AND id = $2 AND enabled <> $3"
         );
-        let query = sqlx::query(sql).bind(tenant).bind(agent).bind(i64::from(on)).bind(now_ms());
+        let query = sqlx::query(sql).bind(tenant).bind(agent).bind(i64::from(on)).bind(now());
         let changed = query.execute(&mut *tx).await?.rows_affected() > 0;
         if !changed {
             let sql = scoped!(tenant, "SELECT version FROM agents WHERE", "AND id = $2");
@@ -169,7 +168,7 @@ impl Store {
             "UPDATE agents SET avatar = $3, version = version + 1, updated_at = $4 WHERE",
             "AND id = $2 RETURNING *"
         );
-        let query = sqlx::query(sql).bind(tenant).bind(id).bind(sha256).bind(now_ms());
+        let query = sqlx::query(sql).bind(tenant).bind(id).bind(sha256).bind(now());
         let row = query.fetch_optional(&mut *tx).await?.ok_or(StoreError::NotFound("agent"))?;
         let sql = "INSERT INTO avatars (agent_id, bytes) VALUES ($1, $2)
             ON CONFLICT (agent_id) DO UPDATE SET bytes = excluded.bytes";

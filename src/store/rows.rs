@@ -1,5 +1,6 @@
 //! Rows to records, pages, and errors that hold no values.
 
+use super::model::Millis;
 use super::{Page, PageRequest, Result, StoreError};
 use sqlx::any::{Any, AnyRow};
 use sqlx::{Decode, Row, Type};
@@ -19,6 +20,12 @@ pub(super) use scoped;
 
 /// Comes after every id in both databases, which compare ids byte by byte.
 const AFTER_ALL: &str = "\u{10ffff}";
+
+/// When a record was changed, by the system's clock.
+pub(super) fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
 
 pub(super) fn get<'r, T>(row: &'r AnyRow, column: &'static str) -> Result<T>
 where

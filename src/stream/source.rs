@@ -153,6 +153,14 @@ impl Replay {
         self.refused.as_deref()
     }
 
+    /// The next event of the first round and when it is due, for whoever plays a record into something else than a stream.
+    pub fn next_event(&mut self) -> Option<(MediaMs, Event)> {
+        let i = self.next;
+        self.events.get(i)?;
+        self.next += 1;
+        Some((self.due(i), self.event(i)))
+    }
+
     /// Media time of event `i` within a round.
     fn due(&self, i: usize) -> MediaMs {
         let first = self.events.first().map_or(0, |e| e.at);

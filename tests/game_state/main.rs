@@ -5,5 +5,6 @@ mod events;
 mod hostile;
 mod make;
 mod order;
+mod save;
 mod views;
 mod wire;

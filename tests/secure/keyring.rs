@@ -88,7 +88,8 @@ fn every_flipped_bit_of_a_blob_is_refused() {
 fn a_row_that_was_moved_or_edited_is_refused() {
     let ring = ring(&format!("a:{},b:{}", Keyring::generate().expose_secret(), Keyring::generate().expose_secret()));
     let good = record(&ring);
-    let edits: [(&str, fn(&mut SealedKey)); 9] = [
+    type Edit = fn(&mut SealedKey);
+    let edits: [(&str, Edit); 9] = [
         ("agent", |r| r.agent_id = "agt_2".into()),
         ("destination", |r| r.destination_id = "dst_2".into()),
         ("host", |r| r.host = "evil.example.com".into()),

@@ -83,8 +83,8 @@ async fn killed_process_loses_nothing(world: World) {
         assert!(last >= acknowledged[m], "match {m}: {last} events, {} acknowledged", acknowledged[m]);
         assert!(acknowledged[m] > 0, "match {m} was never fed");
     }
-    store.check().await.unwrap();
     store.close().await;
+    agentcast::store::check(&world.place).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::records::*;
 use crate::support::dir::TempDir;
 use crate::world::World;
-use agentcast::store::{PageRequest, Place, Store, StoreError, check_file, restore};
+use agentcast::store::{PageRequest, Place, Store, StoreError, check, restore};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ async fn a_backup_of_a_busy_store_is_one_moment_of_it() {
     world.store.backup(&copy).await.unwrap();
     feeding.await.unwrap();
     assert_eq!(mode(&copy), 0o600);
-    let found = check_file(&copy).await.unwrap();
+    let found = check(&Place::Sqlite(copy.clone())).await.unwrap();
     assert_eq!((found.tenants, found.agents, found.matches), (2, 2, 1));
 
     let exists = words(world.store.backup(&copy).await.unwrap_err());

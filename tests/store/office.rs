@@ -142,8 +142,12 @@ pub async fn the_oldest_logs_go_while_all_are_too_large(w: &World) {
             s.set_match_phase(id, MatchPhase::Closed, at).await.unwrap();
         }
     }
-    // Covered events no longer count, the snapshot does.
+    // Covered events no longer count, the snapshot does, and so does a record while it is kept.
     s.save_snapshot("mat_4", &[0; 500], 5).await.unwrap();
+    s.put_record("mat_4", &[1; 9_000]).await.unwrap();
+    s.delete_record("mat_4").await.unwrap();
+    s.put_record("mat_3", &[1; 900]).await.unwrap();
+    s.put_record("mat_3", &[1; 1_000]).await.unwrap();
     let kept = async |s: &Store| {
         let mut kept = Vec::new();
         for id in ["mat_1", "mat_2", "mat_3", "mat_4"] {
@@ -151,17 +155,27 @@ pub async fn the_oldest_logs_go_while_all_are_too_large(w: &World) {
         }
         kept
     };
-    s.prune(0, 35_500, 0, 0).await.unwrap();
+    s.prune(0, 36_500, 0, 0).await.unwrap();
     assert_eq!(kept(s).await, [10, 10, 10, 5]);
-    s.prune(0, 35_499, 0, 0).await.unwrap();
+    s.prune(0, 36_499, 0, 0).await.unwrap();
     assert_eq!(kept(s).await, [10, 0, 10, 5]);
+    assert_eq!(s.record("mat_3").await.unwrap(), Some(vec![1; 1_000]));
     // A running match keeps what it needs, whatever the limit.
     s.prune(0, 0, 0, 0).await.unwrap();
     assert_eq!(kept(s).await, [0, 0, 0, 5]);
     assert_eq!(s.load_match("mat_4").await.unwrap().snapshot, Some(vec![0; 500]));
+    assert_eq!(s.record("mat_3").await.unwrap(), None);
+    assert!(matches!(s.put_record("mat_9", b"x").await, Err(StoreError::NotFound("match"))));
 }
 
 pub async fn a_check_counts_and_names_the_schema(w: &World) {
-    let found = w.store.check().await.unwrap();
-    assert_eq!((found.tenants, found.agents, found.matches, found.version), (2, 2, 0, found.newest));
+    let found = agentcast::store::check(&w.place).await;
+    match w.url {
+        // Also while it is in use.
+        Some(_) => {
+            let found = found.unwrap();
+            assert_eq!((found.tenants, found.agents, found.matches, found.version), (2, 2, 0, found.newest));
+        }
+        None => assert!(found.is_err()),
+    }
 }

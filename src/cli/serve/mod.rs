@@ -83,7 +83,8 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
             keyring: Arc::new(keys.keyring),
             tokens: Arc::new(keys.tokens),
             bus: Bus::default(),
-            config: Arc::new(RwLock::new(Arc::new(config.clone()))),
+            // Port 0 is another one by now.
+            config: Arc::new(RwLock::new(Arc::new(Config { listen: address, ..config.clone() }))),
             livekit: keys.livekit,
             hub: hub.clone(),
         };

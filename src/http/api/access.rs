@@ -62,13 +62,7 @@ impl Access {
         access.for_scope(scope).map(Some)
     }
 
-    async fn by_token(
-        visitor: &Visitor,
-        api: &Api,
-        token: &str,
-        id: &str,
-        scope: Scope,
-    ) -> Result<Access, Problem> {
+    async fn by_token(visitor: &Visitor, api: &Api, token: &str, id: &str, scope: Scope) -> Result<Access, Problem> {
         let Holder { claims, session } = visitor.session(api, token, id).await?;
         let SessionClaims { scope: of, expires, .. } = claims;
         if scope == Scope::Feed && of == Scope::Watch {
@@ -185,13 +179,7 @@ pub(super) async fn introduced(
 }
 
 /// Checks a token that came in a message.
-pub(super) async fn admit(
-    api: &Api,
-    visitor: &Visitor,
-    token: &str,
-    id: &str,
-    scope: Scope,
-) -> Result<Access, Close> {
+pub(super) async fn admit(api: &Api, visitor: &Visitor, token: &str, id: &str, scope: Scope) -> Result<Access, Close> {
     Access::by_token(visitor, api, token, id, scope).await.map_err(|problem| match problem.status {
         401 => Close { code: code::UNAUTHORIZED, reason: "the session token is not valid, or no more" },
         403 => Close { code: code::UNAUTHORIZED, reason: "the session token is not for this" },

@@ -146,7 +146,8 @@ async fn get_avatar(
     let store = &api.service.context().store;
     let agent = store.agent(who.tenant(), &id).await?;
     let nothing = || Problem::not_found("a picture of this agent");
-    let tag = HeaderValue::from_str(&format!("\"{}\"", agent.avatar.ok_or_else(nothing)?)).map_err(Problem::internal)?;
+    let tag =
+        HeaderValue::from_str(&format!("\"{}\"", agent.avatar.ok_or_else(nothing)?)).map_err(Problem::internal)?;
     let cache = (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if none_match(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag), cache]).into_response());

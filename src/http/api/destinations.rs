@@ -163,11 +163,7 @@ struct Check {
     params(("id" = String, Path, description = "`dst_…`")),
     responses((status = 200, description = "Each line green, amber (will not go well) or red (will not go)", body = Check))
 )]
-async fn check_destination(
-    State(api): State<Api>,
-    caller: Caller,
-    Id(id): Id,
-) -> Result<axum::Json<Check>, Problem> {
+async fn check_destination(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<axum::Json<Check>, Problem> {
     let who = caller.require(ApiRole::Operator)?;
     Ok(axum::Json(Check { lines: api.service.check_destination(who, &id).await? }))
 }

@@ -3,6 +3,7 @@
 use super::Api;
 use super::guard::Once;
 use super::problem::{Kind, Problem};
+use crate::server::roster::object;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -109,10 +110,11 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
 /// itself is repeated: it may hold a key.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(&mut reader);
+    let mut track = serde_path_to_error::Track::new();
+    let read = object(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
     let value = read.map_err(|error| {
-        let path = error.path().to_string();
-        refused(&path, error.inner())
+        let path = track.path().to_string();
+        refused(&path, &error)
     })?;
     reader.end().map_err(|error| refused(".", &error))?;
     Ok(value)
@@ -200,7 +202,7 @@ impl FromRequestParts<Api> for Id {
 #[into_params(parameter_in = Query)]
 pub struct Paging {
     /// `next` of the page before.
-    #[param(max_length = 128)]
+    #[param(max_length = 128, pattern = "^[!-~]*$")]
     pub after: Option<String>,
     /// Records on a page, 1 to 200; 50 unless given.
     #[param(minimum = 1, maximum = 200)]
@@ -247,7 +249,7 @@ mod tests {
     struct Outer {
         #[allow(dead_code, reason = "only read into")]
         key: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "object")]
         #[allow(dead_code, reason = "only read into")]
         defaults: AgentDefaults,
     }
@@ -263,7 +265,8 @@ mod tests {
             (r#"{"key":"k","defaults":{"view":"canary"}}"#, "defaults.view"),
             (r#"{"key":["canary"]}"#, "key"),
             (r#"{}"#, "key"),
-            (r#"["canary"]"#, "key"),
+            (r#"["canary"]"#, "body"),
+            (r#"{"key":"k","defaults":["canary"]}"#, "defaults"),
             (r#""canary""#, "body"),
         ] {
             let problem = refusal(text);

@@ -42,10 +42,10 @@ const SPEED: std::ops::RangeInclusive<f64> = 0.1..=100.0;
 pub struct FeedQuery {
     /// The body is a native record of this format: `battlesnake`, `battlesnake-events`, `kaggle`, `pgn`, `phh` or
     /// `agentcast` (wire events, one a line); `auto` recognises it. Without it the body is wire events as JSON or NDJSON.
-    #[param(value_type = Option<RecordFormat>)]
+    #[param(inline, value_type = Option<RecordFormat>)]
     format: Option<String>,
     /// How a record is fed: `at-once` (default), or `recorded`: as it happened.
-    #[param(value_type = Option<PaceWord>)]
+    #[param(inline, value_type = Option<PaceWord>)]
     pace: Option<String>,
     /// With `pace=recorded`: this many times faster, 0.1 to 100.
     #[param(minimum = 0.1, maximum = 100)]
@@ -89,7 +89,7 @@ pub enum PaceWord {
     responses(
         (status = 200, description = "What became of the events", body = FeedReport),
     ),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn post_events(
     State(api): State<Api>,
@@ -143,6 +143,7 @@ pub enum WireEvents {
 #[allow(dead_code, reason = "only its schema is used")]
 pub struct WireEvent {
     /// 1.
+    #[schema(minimum = 1, maximum = 1)]
     v: u32,
     /// The match's `reference`.
     #[schema(min_length = 1, max_length = 64)]
@@ -156,10 +157,25 @@ pub struct WireEvent {
     /// For example `state.patch`.
     r#type: String,
     /// `"public"` or a list of side ids.
-    #[schema(value_type = Option<Object>)]
-    vis: Option<()>,
+    vis: Option<VisibleTo>,
     #[schema(value_type = Object)]
     data: (),
+}
+
+/// Who may see what an event carries.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+#[serde(untagged)]
+pub enum VisibleTo {
+    Everybody(Everybody),
+    Sides(Vec<String>),
+}
+
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+#[serde(rename_all = "lowercase")]
+pub enum Everybody {
+    Public,
 }
 
 /// A WebSocket for feeding. The first message from the service is `{"type":"position","epoch":…,"seq":…,"needSnapshot":…}`:
@@ -173,8 +189,10 @@ pub struct WireEvent {
     params(("id" = String, Path, description = "id of the session")),
     responses(
         (status = 101, description = "The WebSocket is open"),
+        (status = 409, description = "The match is closed, or the session is over", body = Problem,
+            content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn feed_socket(
     State(api): State<Api>,
@@ -186,7 +204,8 @@ pub(super) async fn feed_socket(
     if let Some(Feeder(access)) = &feeder {
         access.live(&api)?;
     }
-    let upgrade = upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
+    let upgrade =
+        upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
     let permit = if feeder.is_none() { Some(stranger(&api)?) } else { None };
     Ok(upgrade.max_message_size(EVENTS_BYTES).max_frame_size(EVENTS_BYTES).on_upgrade(move |socket| {
         let tasks = api.tasks.clone();

@@ -342,7 +342,8 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn begin(running: &'a Mutex<HashSet<(String, String)>>, call: (String, String)) -> Option<Running<'a>> {
         let new = running.lock().unwrap_or_else(PoisonError::into_inner).insert(call.clone());
-        new.then_some(Running { running, call })
+        // Made only when it is ours: its end takes the call from the list.
+        new.then(|| Running { running, call })
     }
 }
 

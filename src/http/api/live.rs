@@ -145,17 +145,22 @@ impl Gate {
     /// `id`: of a session or an API key. Some, once it has ended.
     pub fn watch(&self, store: &Store, id: &str, tasks: &TaskTracker) -> watch::Receiver<Option<Over>> {
         let (store, subject) = (store.clone(), id.to_owned());
-        self.0.subscribe(id.to_owned(), tasks, || None, async move |mut seat| {
-            loop {
-                if let Some(over) = look(&store, &subject).await {
-                    seat.sender.send_replace(Some(over));
+        self.0.subscribe(
+            id.to_owned(),
+            tasks,
+            || None,
+            async move |mut seat| {
+                loop {
+                    if let Some(over) = look(&store, &subject).await {
+                        seat.sender.send_replace(Some(over));
+                    }
+                    tokio::select! {
+                        () = seat.left() => return,
+                        () = tokio::time::sleep(LOOK) => {}
+                    }
                 }
-                tokio::select! {
-                    () = seat.left() => return,
-                    () = tokio::time::sleep(LOOK) => {}
-                }
-            }
-        })
+            },
+        )
     }
 
     /// Closes what was opened with it, now.

@@ -22,7 +22,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::default().routes(routes!(post_match, list_matches)).routes(routes!(get_match)).routes(routes!(end_match))
+    OpenApiRouter::default()
+        .routes(routes!(post_match, list_matches))
+        .routes(routes!(get_match))
+        .routes(routes!(end_match))
 }
 
 /// A match that is to be fed.

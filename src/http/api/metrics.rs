@@ -298,7 +298,11 @@ fn unforwarded(headers: &HeaderMap) -> bool {
 /// Metrics for Prometheus. Without a key for callers on this machine only.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
-    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+    responses(
+        (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+        (status = 401, description = "From elsewhere without a key", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
+    ),
     security((), ("apiKey" = []))
 )]
 pub(super) async fn metrics(State(api): State<Api>, _: Scraper) -> Result<Response, Problem> {

@@ -46,7 +46,6 @@ use axum::Router;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 /// What handlers share. Cheap to clone.
@@ -93,13 +92,13 @@ impl Api {
 /// The whole API.
 pub fn router(api: Api) -> Router {
     let (router, document) = routes().split_for_parts();
-    let router = router.merge(docs::router(&docs::finish(document)));
+    let router = router.merge(docs::router(&docs::finish(&document)));
     layers::wrap(router, api)
 }
 
 /// What the API says of itself: `/openapi.json`.
-pub fn document() -> OpenApi {
-    docs::finish(routes().into_openapi())
+pub fn document() -> serde_json::Value {
+    docs::finish(&routes().into_openapi())
 }
 
 fn routes() -> OpenApiRouter<Api> {

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+const ID_CHARS: usize = 64;
 /// Days that one call may ask for.
 const DAYS: i64 = 366;
 
@@ -34,7 +35,14 @@ async fn audit(
     if page.after.as_ref().is_some_and(|after| after.parse::<i64>().is_err()) {
         return Err(Problem::field("after", "expected `next` of the page before"));
     }
-    Ok(axum::Json(api.service.context().store.audit_log(who.tenant(), &page).await?.into()))
+    let mut log = api.service.context().store.audit_log(who.tenant(), &page).await?;
+    for entry in &mut log.items {
+        // Whoever had nothing to add.
+        if entry.details.is_null() {
+            entry.details = serde_json::json!({});
+        }
+    }
+    Ok(axum::Json(log.into()))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -93,12 +101,17 @@ async fn usage(
     Query(period): Query<Period>,
 ) -> Result<axum::Json<Usage>, Problem> {
     let who = caller.require(ApiRole::Operator)?;
+    if period.agent_id.as_ref().is_some_and(|id| id.chars().count() > ID_CHARS) {
+        return Err(Problem::field("agentId", "it is too long for an id").limit(ID_CHARS as u64));
+    }
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let to = day("to", period.to)?.unwrap_or(today);
     let from = day("from", period.from)?.unwrap_or(to.first_of_month());
     let days = (to - from).get_days();
     if !(0..DAYS).contains(&i64::from(days)) {
-        return Err(Problem::field("from", "expected a day before `to`, and at most 366 days").limit(DAYS.unsigned_abs()));
+        return Err(
+            Problem::field("from", "expected a day before `to`, and at most 366 days").limit(DAYS.unsigned_abs())
+        );
     }
     let (from, to) = (from.to_string(), to.to_string());
     let context = api.service.context();
@@ -119,7 +132,6 @@ async fn usage(
 }
 
 /// To a ten-thousandth of the currency.
-#[expect(clippy::cast_precision_loss, reason = "seconds on air are far below 2^52")]
 fn cost(output_seconds: i64, price: f64) -> f64 {
     (output_seconds as f64 / 3_600.0 * price * 1e4).round() / 1e4
 }

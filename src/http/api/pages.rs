@@ -82,9 +82,10 @@ pub struct Exchange {
 
 /// What a code was good for.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Exchanged {
     /// The page may watch.
+    #[serde(rename_all = "camelCase")]
     Session {
         session_id: String,
         /// For `Authorization`, or the first message of a WebSocket.
@@ -156,7 +157,8 @@ pub(super) async fn exchange(
                 value.expose_secret(),
                 COOKIE_LIFE.as_secs()
             );
-            let mut cookie = HeaderValue::try_from(cookie).map_err(|_| Problem::internal("a cookie has odd letters"))?;
+            let mut cookie =
+                HeaderValue::try_from(cookie).map_err(|_| Problem::internal("a cookie has odd letters"))?;
             cookie.set_sensitive(true);
             let mut response = Json(Exchanged::Operator { role: who.role }).into_response();
             response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -277,9 +279,8 @@ mod tests {
     use super::*;
 
     fn asks(fields: &[(&'static str, &'static str)], public: Option<&str>) -> bool {
-        let fields = fields.iter().map(|(name, value)| {
-            (header::HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let fields =
+            fields.iter().map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
         same_origin(&fields.collect(), &Uri::from_static("/stream/exchange"), public)
     }
 

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Problem {
-    /// Stable: `/docs#<name>`, for example `/docs#not-found`.
-    #[serde(rename = "type")]
-    pub kind: String,
+    /// Stable: an address that explains it, for example `/docs#not-found`.
+    #[serde(rename = "type", serialize_with = "as_address")]
+    pub kind: &'static str,
     /// The same words for every problem of this type.
-    pub title: String,
+    pub title: &'static str,
     /// HTTP status.
     pub status: u16,
     /// This problem, in plain words, with what to do.
@@ -25,11 +25,15 @@ pub struct Problem {
     pub limit: Option<u64>,
     /// Which event of a batch, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub index: Option<usize>,
+    pub index: Option<u32>,
     /// Seconds to wait.
     #[serde(skip)]
     #[schema(ignore)]
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
+}
+
+fn as_address<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("/docs#{name}"))
 }
 
 /// The types of problem: name, status, title.
@@ -77,8 +81,8 @@ impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
         let Kind(name, status, title) = kind;
         Problem {
-            kind: format!("/docs#{name}"),
-            title: title.into(),
+            kind: name,
+            title,
             status: status.as_u16(),
             detail: detail.into(),
             field: None,
@@ -113,13 +117,13 @@ impl Problem {
 
     #[must_use]
     pub fn index(mut self, index: usize) -> Problem {
-        self.index = Some(index);
+        self.index = u32::try_from(index).ok();
         self
     }
 
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Problem {
-        self.retry_after = Some(seconds);
+        self.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }
 }

@@ -171,10 +171,9 @@ async fn open(api: &Api, who: &Who, new: SessionNew) -> Result<Session, Problem>
             }
             of
         }
-        (None, Some(new)) => make(api, who, new).await.map_err(|problem| Problem {
-            field: problem.field.map(|field| format!("match.{field}")),
-            ..problem
-        })?,
+        (None, Some(new)) => make(api, who, new)
+            .await
+            .map_err(|problem| Problem { field: problem.field.map(|field| format!("match.{field}")), ..problem })?,
         (None, None) => return Err(Problem::field("matchId", "it is missing; or send `match` to make one")),
         (Some(_), Some(_)) => return Err(Problem::field("match", "send either `matchId` or `match`")),
     };
@@ -201,7 +200,8 @@ fn check_view(text: &str) -> Result<View, Problem> {
     match text.parse().map_err(|_| expected())? {
         View::Side(id) if text != format!("side:{id}") => Err(expected()),
         View::Side(id) if id.chars().count() > ID_CHARS || id.chars().any(char::is_control) => {
-            Err(Problem::field("view", format!("the side's id has at most {ID_CHARS} characters")).limit(ID_CHARS as u64))
+            Err(Problem::field("view", format!("the side's id has at most {ID_CHARS} characters"))
+                .limit(ID_CHARS as u64))
         }
         view => Ok(view),
     }
@@ -233,9 +233,9 @@ pub(super) fn token(api: &Api, session: &Session, scope: Scope) -> Token {
 /// A code for the session's overlay page: it may watch, whatever the session may.
 pub(super) fn code(api: &Api, session: &Session) -> Result<SecretString, Problem> {
     let grant = Grant::Session { session: session.id.clone(), scope: Scope::Watch, view: session.view.clone() };
-    api.codes.issue(grant, now_ms()).map_err(|error| {
-        Problem::new(Kind::TOO_FAST, error.to_string()).retry_after(error.retry_s)
-    })
+    api.codes
+        .issue(grant, now_ms())
+        .map_err(|error| Problem::new(Kind::TOO_FAST, error.to_string()).retry_after(error.retry_s))
 }
 
 /// Where the outside reaches the service, without a slash at the end.
@@ -311,7 +311,7 @@ pub(super) async fn delete_session(State(api): State<Api>, caller: Caller, Id(id
     post, path = "/v1/sessions/{id}/token", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
     responses((status = 200, description = "The token", body = TokenMade)),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher) -> Response {
     let Token { text, expires, in_s } = token(&api, &access.session, access.scope);
@@ -325,7 +325,7 @@ pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher)
     post, path = "/v1/sessions/{id}/code", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
     responses((status = 200, description = "The code", body = CodeMade)),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn post_code(State(api): State<Api>, Watcher(access): Watcher) -> Result<Response, Problem> {
     let code = code(&api, &access.session)?;

@@ -150,7 +150,11 @@ fn problem(error: StreamsError) -> Problem {
     responses((status = 200, description = "The stream", body = StreamView)),
     security(("apiKey" = []), ("cookie" = []))
 )]
-pub(super) async fn get_stream(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<StreamView>, Problem> {
+pub(super) async fn get_stream(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<Json<StreamView>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
     find(&api, who, &id).await.map(Json)
 }

@@ -11,13 +11,13 @@ use super::live::{Frame, Over};
 use super::problem::{Kind, Problem};
 use super::state::{StateOut, filtered};
 use crate::store::model::Scope;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::Json;
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,10 @@ const MESSAGE_BYTES: usize = 8 * 1024;
     responses(
         (status = 200, description = "The state", body = StateOut, headers(("ETag" = String, description = "epoch, seq and view"))),
         (status = 304, description = "The caller's state is the newest"),
+        (status = 409, description = "The match is closed, or the session is over", body = Problem,
+            content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn get_state(
     State(api): State<Api>,
@@ -84,8 +86,10 @@ pub(super) async fn get_state(
     responses(
         (status = 101, description = "The WebSocket is open"),
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 409, description = "The match is closed, or the session is over", body = Problem,
+            content_type = "application/problem+json"),
     ),
-    security(("session" = []), ("apiKey" = []))
+    security(("sessionToken" = []), ("apiKey" = []))
 )]
 pub(super) async fn watch_match(
     State(api): State<Api>,
@@ -189,7 +193,8 @@ fn events(api: &Api, access: &Access, headers: &HeaderMap) -> Result<Response, P
         frames.mark_changed();
     }
     let closing = api.closing.clone();
-    let watching = Watching { frames, rights, expires, closing, _open: api.live.metrics.socket("watch-sse"), done: false };
+    let watching =
+        Watching { frames, rights, expires, closing, _open: api.live.metrics.socket("watch-sse"), done: false };
     let stream = futures_util::stream::unfold(watching, async |mut w| {
         if w.done {
             return None;

@@ -115,7 +115,7 @@ impl Waiting {
         let mut fresh = Vec::new();
         for (index, event) in events {
             let key = (event.epoch, event.seq);
-            if knows && key <= at || !fresh.is_empty() && key <= at {
+            if (knows || !fresh.is_empty()) && key <= at {
                 joined.duplicates += 1;
                 continue;
             }
@@ -158,9 +158,8 @@ impl Waiting {
             board.is_none_or(|board| board.sides.keys().eq(next.sides.keys()))
         };
         // A snapshot that jumps, or that held events may follow, goes by itself.
-        let follows = match (self.last.unwrap_or(reducer.position()), &fresh[0].1) {
-            ((epoch, seq), next) => next.epoch == epoch && seq.checked_add(1) == Some(next.seq),
-        };
+        let ((epoch, seq), next) = (self.last.unwrap_or(reducer.position()), &fresh[0].1);
+        let follows = next.epoch == epoch && seq.checked_add(1) == Some(next.seq);
         if self.alone || !follows || reducer.needs_snapshot() || reducer.held() > 0 {
             let [(index, event)] = fresh else { return Err(CannotWait::Full) };
             let Body::StateSnapshot(next) = &event.body else { return Err(CannotWait::Full) };
@@ -310,3 +309,6 @@ fn weight(event: &Event) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

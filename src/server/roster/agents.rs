@@ -2,7 +2,7 @@
 
 use super::super::who::Who;
 use super::super::{Service, now_ms};
-use super::{Result, RosterError, TRIES, field, given, limited, text};
+use super::{Result, RosterError, TRIES, again, field, given, limited, object, text};
 use crate::draw::Size;
 use crate::overlay::{Layout, Theme};
 use crate::raster::{PictureError, decode};
@@ -27,7 +27,11 @@ const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewAgent {
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub name: String,
     /// Admins say whose it is; others leave it out.
     #[schema(max_length = 64)]
@@ -43,9 +47,9 @@ pub struct NewAgent {
     /// The switch; off unless said.
     #[serde(default)]
     pub enabled: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub defaults: DefaultsPatch,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub limits: LimitsPatch,
 }
 
@@ -53,15 +57,19 @@ pub struct NewAgent {
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AgentPatch {
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub name: Option<String>,
     #[schema(max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     pub author: Option<String>,
     #[schema(max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*$")]
     pub model: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub defaults: DefaultsPatch,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub limits: LimitsPatch,
 }
 
@@ -75,7 +83,6 @@ pub struct DefaultsPatch {
     /// `1280x720` or `1920x1080`; null: 1080p on a real GPU, else 720p.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, pattern = "^(1280x720|1920x1080)$", example = "1280x720")]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub size: Option<Option<String>>,
     /// 24, 25, 30, 50 or 60.
     #[schema(schema_with = rates)]
@@ -87,7 +94,6 @@ pub struct DefaultsPatch {
     /// Video, kbit/s; null: by size and frame rate.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 300, maximum = 20_000)]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub kbps: Option<Option<u32>>,
 }
 
@@ -98,17 +104,14 @@ pub struct LimitsPatch {
     /// Minutes on air a day (UTC).
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_440)]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub minutes_per_day: Option<Option<u32>>,
     /// Matches on air at once.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 64)]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub concurrent: Option<Option<u32>>,
     /// What its outputs may cost a calendar month (UTC).
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<f64>, minimum = 0, maximum = 1_000_000_000)]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub budget_per_month: Option<Option<f64>>,
 }
 
@@ -256,7 +259,7 @@ impl Service {
             agent.updated_at = now_ms();
             match store.update_agent(&agent, Some(agent.version)).await {
                 Ok(agent) => break agent,
-                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };

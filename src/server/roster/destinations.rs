@@ -2,11 +2,11 @@
 
 use super::super::who::Who;
 use super::super::{Context, Service, now_ms};
-use super::{Result, RosterError, TRIES, field, given, limited, text};
+use super::{Result, RosterError, TRIES, again, field, given, limited, text};
 use crate::output::key::StreamKey;
 use crate::secure::{Binding, HostError, SealError, ingest_host, new_id};
-use crate::store::model::{Destination, DestinationKind, KeyInfo, SealedKey, Via};
 use crate::store::StoreError;
+use crate::store::model::{Destination, DestinationKind, KeyInfo, SealedKey, Via};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -26,7 +26,12 @@ pub struct NewDestination {
     #[schema(max_length = 512, example = "rtmps://live.example.com/app")]
     pub ingest: Option<String>,
     /// Name of the room, for a LiveKit room.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$", example = "lobby")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$",
+        example = "lobby"
+    )]
     pub room: Option<String>,
     /// On unless said.
     #[serde(default = "on")]
@@ -46,9 +51,12 @@ pub struct DestinationPatch {
     /// Null: the platform's own.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 512)]
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub ingest: Option<Option<String>>,
-    #[schema(min_length = 1, max_length = 128, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub room: Option<String>,
     pub enabled: Option<bool>,
 }
@@ -73,7 +81,8 @@ pub async fn open_key(context: &Context, destination: &Destination) -> Result<St
     let sealed = context.store.sealed_key(&destination.id).await?;
     let sealed = sealed.ok_or_else(|| OpenKeyError::Missing(destination.id.clone()))?;
     let host = destination.ingest.as_deref().map(ingest_host).unwrap_or_default();
-    let fits = sealed.destination_id == destination.id && sealed.agent_id == destination.agent_id && sealed.host == host;
+    let fits =
+        sealed.destination_id == destination.id && sealed.agent_id == destination.agent_id && sealed.host == host;
     if !fits {
         return Err(OpenKeyError::Foreign);
     }
@@ -161,7 +170,7 @@ impl Service {
             d.updated_at = now_ms();
             match store.update_destination(&d, Some(d.version)).await {
                 Ok(d) => break d,
-                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if expected.is_none() && tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };
@@ -212,7 +221,7 @@ impl Service {
             match store.put_key(who.tenant(), &sealed).await {
                 Ok(()) => break (sealed, before.is_some()),
                 // Its ingest was changed in between: seal it for the new host.
-                Err(StoreError::Stale { .. }) if tries < TRIES => tries += 1,
+                Err(StoreError::Stale { .. }) if tries < TRIES => again(&mut tries).await,
                 Err(error) => return Err(error.into()),
             }
         };

@@ -17,14 +17,22 @@ const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewTenant {
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub name: String,
 }
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NewApiKey {
-    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1F\\x7F-\\x9F]*[^\\s\\x00-\\x1F\\x7F-\\x9F][^\\x00-\\x1F\\x7F-\\x9F]*$"
+    )]
     pub name: String,
     pub role: ApiRole,
     /// Admins say whose it is (none for another admin); others leave it out.
@@ -44,8 +52,7 @@ pub struct Flag {
 
 impl Service {
     pub async fn add_tenant(&self, who: &Who, new: NewTenant) -> Result<Tenant> {
-        let tenant =
-            Tenant { id: new_id("ten"), name: text("name", &new.name, 1, NAME_CHARS)?, created_at: now_ms() };
+        let tenant = Tenant { id: new_id("ten"), name: text("name", &new.name, 1, NAME_CHARS)?, created_at: now_ms() };
         self.context().store.add_tenant(&tenant).await?;
         self.audit(who, Some(&tenant.id), "tenant.create", &tenant.id, json!({ "name": tenant.name })).await?;
         Ok(tenant)

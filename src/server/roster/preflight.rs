@@ -151,7 +151,8 @@ impl Service {
         let begun = Instant::now();
         match tokio::time::timeout(left(), Rooms::new(server).list()).await {
             Ok(Ok(_)) => {
-                let words = format!("{} answers in {} ms and takes our key", server.host(), begun.elapsed().as_millis());
+                let words =
+                    format!("{} answers in {} ms and takes our key", server.host(), begun.elapsed().as_millis());
                 lines.push(CheckLine::green(WHAT, words));
             }
             Ok(Err(error)) => return lines.push(CheckLine::split(CheckLevel::Red, WHAT, &error.to_string())),

@@ -1,0 +1,10 @@
+//! The half of the API that sets things up: agents, destinations, keys, the flag, audit and usage, and what holds for every call.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod common;
+mod documents;
+mod records;
+mod world;

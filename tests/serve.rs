@@ -1,0 +1,256 @@
+//! `agentcast serve` as an operator runs it: what it refuses to start with, how it takes new settings, how it ends, and what it
+//! never says.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::dir::TempDir;
+use support::program::{PATIENCE, Program, agentcast, command_lines, run, wait_until};
+use support::rtmp_receiver::{Behaviour, Connection, Receiver};
+use support::service::{JWT_SECRET, KEK, Sender, Service, Setup};
+
+/// If one of these is ever seen, a secret leaked.
+const LIVEKIT_SECRET: &str = "livekit-canary-0f3b9a7c5e1d2846b7d9c1f0";
+const PASSWORD: &str = "database-canary-5c1e9a";
+
+/// A service to be started on this folder, with good secrets.
+fn serve(dir: &Path) -> Command {
+    let mut command = agentcast();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AGENTCAST_DATA_DIR", dir);
+    command.env("STREAM_KEY_ENCRYPTION_KEY", KEK).env("STREAMING_JWT_SECRET", JWT_SECRET);
+    command
+}
+
+/// Runs a command that is expected to end by itself: exit code and what it said.
+fn ends(command: &mut Command) -> (Option<i32>, String) {
+    let mut program = Program::start(command);
+    let status = program.end(PATIENCE);
+    (status.code(), program.said())
+}
+
+#[test]
+fn missing_or_weak_secrets_keep_it_from_starting_and_each_names_the_command_that_makes_one() {
+    let dir = TempDir::new("weak");
+    let data = dir.path().join("data");
+    let mut bare = serve(&data);
+    bare.env_remove("STREAM_KEY_ENCRYPTION_KEY").env_remove("STREAMING_JWT_SECRET");
+    let (code, said) = ends(bare.env("LIVEKIT_URL", "wss://live.example.com"));
+    assert_eq!(code, Some(2), "{said}");
+    for wanted in [
+        "STREAM_KEY_ENCRYPTION_KEY is not set; `agentcast key generate` makes one",
+        "STREAMING_JWT_SECRET is not set; `agentcast key generate --jwt` makes one",
+        "not set: LIVEKIT_API_KEY, LIVEKIT_API_SECRET",
+    ] {
+        assert!(said.contains(wanted), "no {wanted:?} in\n{said}");
+    }
+    for (name, weak, makes) in [
+        ("STREAM_KEY_ENCRYPTION_KEY", "canary", "`agentcast key generate`"),
+        (
+            "STREAM_KEY_ENCRYPTION_KEY",
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "`agentcast key",
+        ),
+        ("STREAMING_JWT_SECRET", "canary-of-less-than-32-bytes", "`agentcast key generate --jwt`"),
+    ] {
+        let (code, said) = ends(serve(&data).env(name, weak));
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(name) && said.contains(makes) && !said.contains(weak), "{said}");
+    }
+    assert!(!data.exists(), "nothing is made before the secrets are right");
+    // What the commands make is good enough.
+    let (_, kek) = run(&["key", "generate"]);
+    let (_, jwt) = run(&["key", "generate", "--jwt"]);
+    let mut command = serve(&data);
+    command.env("STREAM_KEY_ENCRYPTION_KEY", kek.trim()).env("STREAMING_JWT_SECRET", jwt.trim());
+    let mut program = Program::start(&mut command);
+    program.wait_for("agentcast serve: http://127.0.0.1:");
+    for wanted in ["docs:     http://127.0.0.1:", "agentcast.db", "streams:  off", "agentcast apikey create"] {
+        program.wait_for(wanted);
+    }
+    assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
+}
+
+#[test]
+fn a_second_service_on_the_same_folder_and_a_port_that_is_taken_are_refused_in_words() {
+    let dir = TempDir::new("twice");
+    let mut first = Program::start(&mut serve(&dir.path().join("one")));
+    let line = first.wait_for("agentcast serve: http://");
+    let address = line.split("http://").nth(1).unwrap().trim_end_matches('/').to_owned();
+    let (code, said) = ends(&mut serve(&dir.path().join("one")));
+    assert!(code == Some(1) && said.contains("another agentcast serve is using it"), "{code:?} {said}");
+    let mut other = agentcast();
+    other.args(["serve", "--listen", &address]).env("AGENTCAST_DATA_DIR", dir.path().join("two"));
+    other.env("STREAM_KEY_ENCRYPTION_KEY", KEK).env("STREAMING_JWT_SECRET", JWT_SECRET);
+    let (code, said) = ends(&mut other);
+    assert!(code == Some(1) && said.contains(&format!("--listen {address}: cannot listen there")), "{code:?} {said}");
+    assert_eq!(first.stop(libc::SIGINT).code(), Some(0));
+}
+
+/// A service with a match on air at a receiver of our own.
+struct OnAir {
+    service: Service,
+    receiver: Receiver,
+}
+
+impl OnAir {
+    fn new(toml: &str) -> OnAir {
+        let receiver = Receiver::start(Behaviour::default());
+        let ingest = receiver.url("x").rsplit_once('/').expect("a key").0.to_owned();
+        let hosts = "[destinations]\nallowed_hosts = [\"127.0.0.1:*\"]\nallow_private = true\n";
+        let env = vec![("STREAMING_ENABLED".to_owned(), "true".to_owned())];
+        let service = Service::start(Setup { toml: format!("{hosts}{toml}"), env });
+        let (tenant, operator) = service.tenant("Arena", "operator");
+        let id = |made: &Value| made["id"].as_str().expect("an id").to_owned();
+        let agent = id(&operator.post("/v1/agents", &json!({ "name": "Nightjar" })).expect(201));
+        let destination = json!({ "kind": "rtmp", "ingest": ingest });
+        let destination = id(&operator.post(&format!("/v1/agents/{agent}/destinations"), &destination).expect(201));
+        operator.put(&format!("/v1/destinations/{destination}/key"), &json!({ "key": "serve-test-key" })).expect(200);
+        operator.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true })).expect(200);
+        let game = service.key(&tenant, "game");
+        let session = game.feed_session("qf2", json!({ "x": agent }));
+        let feed = game.with(session["token"].as_str().expect("a token"));
+        let mut sender = Sender::new("qf2");
+        let events = [sender.started(), sender.score(1)];
+        feed.push(session["session"]["id"].as_str().expect("an id"), &events).expect(200);
+        receiver.wait_messages(0, 100);
+        OnAir { service, receiver }
+    }
+}
+
+#[test]
+fn sigterm_says_goodbye_to_the_platform_and_ends_with_code_0() {
+    let mut on_air = OnAir::new("");
+    let address = on_air.service.address.clone();
+    on_air.service.stop();
+    assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+    let ended = |c: &[Connection]| c.first().is_some_and(|c| c.closed);
+    assert!(on_air.receiver.wait(PATIENCE, ended));
+    let connection = &on_air.receiver.connections()[0];
+    assert!(connection.unpublished && connection.deleted, "no graceful end of the stream");
+    assert_eq!(connection.faults, [""; 0]);
+    // It is still wanted: the next start brings it back by itself.
+    on_air.service.again();
+    on_air.receiver.wait_messages(1, 60);
+    on_air.service.stop();
+}
+
+#[test]
+fn a_second_signal_ends_at_once_while_a_platform_takes_nothing() {
+    let mut on_air = OnAir::new("");
+    on_air.receiver.behave(|b| b.stall = true);
+    let pid = on_air.service.program().pid();
+    // As long as the sockets need to fill: then the goodbye waits for the platform.
+    let streams =
+        || on_air.service.admin.get("/v1/streams").expect(200)["items"][0]["destinations"][0]["queueMs"].as_u64();
+    wait_until("the queue to grow", PATIENCE, || streams().filter(|ms| *ms > 1_000));
+    on_air.service.program().signal(libc::SIGTERM);
+    on_air.service.program().wait_for("agentcast serve: ending");
+    let begun = Instant::now();
+    on_air.service.program().signal(libc::SIGTERM);
+    wait_until("the program to be gone", Duration::from_secs(5), || {
+        let said = on_air.service.said();
+        (said.contains("ended at once: asked twice") || said.contains("agentcast serve: stopped")).then_some(())
+    });
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(pid > 0);
+    on_air.service.kill();
+}
+
+/// Whether a page of this origin may call the API.
+fn allowed(service: &Service, origin: &str) -> bool {
+    let answer = service.admin.call("GET", "/v1/whoami", &[&format!("Origin: {origin}")], b"");
+    answer.header("access-control-allow-origin") == Some(origin)
+}
+
+#[test]
+fn settings_are_read_again_at_sighup_and_when_the_file_changes_and_a_bad_file_changes_nothing() {
+    let toml = |origin: &str| format!("[http]\ncors_origins = [\"{origin}\"]\n");
+    let mut service = Service::start(Setup { toml: toml("https://one.example.com"), env: Vec::new() });
+    let path = service.dir.path().join("agentcast.toml");
+    assert!(allowed(&service, "https://one.example.com") && !allowed(&service, "https://two.example.com"));
+
+    // By itself, in one step as editors and deployments do it.
+    let new = service.dir.path().join("new.toml");
+    std::fs::write(&new, toml("https://two.example.com")).unwrap();
+    std::fs::rename(&new, &path).unwrap();
+    wait_until("the new origin", PATIENCE, || allowed(&service, "https://two.example.com").then_some(()));
+    assert!(!allowed(&service, "https://one.example.com"));
+    service.program().wait_for("http.cors_origins: https://one.example.com → https://two.example.com");
+
+    // One that is wrong says where, and what was good stays.
+    std::fs::write(&path, "[http]\ncors_origins = [\"https://three.example.com\"]\nframes = 1\n").unwrap();
+    service.program().signal(libc::SIGHUP);
+    let line = service.program().wait_for("the settings stay as they were");
+    assert!(line.contains("agentcast.toml line 3: there is no setting http.frames"), "{line}");
+    assert!(allowed(&service, "https://two.example.com") && !allowed(&service, "https://three.example.com"));
+
+    // What cannot change waits for a restart, and the rest of the file is applied.
+    let more = format!("streaming_jwt_secret = \"{}\"\n{}", "x".repeat(40), toml("https://four.example.com"));
+    std::fs::write(
+        &path,
+        format!("data_dir = \"elsewhere\"\n{more}[streaming]\nover = \"31s\"\npreset = \"medium\"\n"),
+    )
+    .unwrap();
+    service.program().signal(libc::SIGHUP);
+    wait_until("the newest origin", PATIENCE, || allowed(&service, "https://four.example.com").then_some(()));
+    service.program().wait_for("streaming.over: 45s → 31s");
+    // The environment names folder and secret already, and goes over the file.
+    let line = service.program().wait_for("settings that need a restart have changed");
+    assert!(line.ends_with("have changed: streaming.preset"), "{line}");
+    service.stop();
+}
+
+#[test]
+fn every_line_of_a_json_log_is_an_object() {
+    let dir = TempDir::new("json");
+    let mut program = Program::start(serve(dir.path()).args(["--log-format", "json", "--log-level", "debug"]));
+    program.wait_for("agentcast serve: http://");
+    program.wait_for("no key:");
+    assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
+    let said = program.said();
+    let lines: Vec<Value> = said
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let message = |words: &str| lines.iter().any(|line| line["message"].as_str().is_some_and(|m| m.contains(words)));
+    assert!(message("agentcast serve: http://") && message("agentcast serve: stopped"), "{said}");
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()));
+}
+
+#[test]
+fn no_secret_of_the_service_is_ever_said() {
+    let dir = TempDir::new("secrets");
+    let mut command = serve(&dir.path().join("data"));
+    command.args(["-vvv"]).env("AGENTCAST_LOG", "trace");
+    command.env("LIVEKIT_URL", "ws://127.0.0.1:1").env("LIVEKIT_API_KEY", "APIcanary");
+    command.env("LIVEKIT_API_SECRET", LIVEKIT_SECRET);
+    let mut program = Program::start(&mut command);
+    let line = program.wait_for("agentcast serve: http://");
+    let address = line.split("http://").nth(1).and_then(|a| a.split('/').next()).unwrap().to_owned();
+    let status = support::http::get(&address, "/status.json", &[]);
+    assert!(status.starts_with("HTTP/1.1 200"), "{status}");
+    let lines = command_lines(program.pid()).join("\n");
+    assert!(lines.contains("serve"), "{lines}");
+    program.signal(libc::SIGHUP);
+    program.wait_for("settings: read again, nothing has changed");
+    assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
+    let mut said = program.said() + &status + &lines;
+    assert!(said.len() > 3_000, "trace says more than {said}");
+
+    // A database that is not there, and one that is none.
+    for url in
+        [format!("postgres://cast:{PASSWORD}@127.0.0.1:1/cast"), format!("mysql://cast:{PASSWORD}@127.0.0.1/cast")]
+    {
+        let mut command = serve(&dir.path().join("other"));
+        let (code, words) = ends(command.args(["-vvv"]).env("AGENTCAST_DATABASE", url));
+        assert!(code.is_some_and(|code| code > 0), "{words}");
+        said += &words;
+    }
+    for secret in [KEK, JWT_SECRET, LIVEKIT_SECRET, PASSWORD, "APIcanary"] {
+        assert!(!said.contains(secret), "{secret} is told:\n{said}");
+    }
+}
