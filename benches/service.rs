@@ -41,7 +41,7 @@ fn main() {
     let seconds = arguments();
     let nginx = Nginx::start();
     let toml = local_hosts(&nginx)
-        + "[limits]\nrequests_per_second = 100000\nrequests_burst = 100000\nsessions_per_minute = 100000\nauth_failures_per_minute = 100000\nevents_per_second = 10000\nevents_burst = 10000\n";
+        + "sessions_per_minute = 100000\nauth_failures_per_minute = 100000\nevents_per_second = 10000\nevents_burst = 10000\n";
     let service = Service::start(Setup { toml, env: vec![("STREAMING_ENABLED".into(), "true".into())] });
     let (tenant, operator) = service.tenant("Arena", "operator");
     let game = service.key(&tenant, "game");

@@ -35,7 +35,7 @@ impl House {
 
     /// An agent with one RTMP destination under this key, switched on.
     fn agent(&self, name: &str, key: &str) -> String {
-        let defaults = json!({ "size": "640x360", "fps": 30 });
+        let defaults = json!({ "size": "1280x720", "fps": 30 });
         let agent = self.operator.post("/v1/agents", &json!({ "name": name, "defaults": defaults })).expect(201);
         let id = agent["id"].as_str().expect("an id").to_owned();
         let body = json!({ "kind": "rtmp", "ingest": self.nginx.ingest() });

@@ -19,7 +19,7 @@ fn killed_twenty_times_it_loses_nothing_acknowledged_and_is_back_on_air() {
     let mut service = Service::start(setup);
     let (tenant, operator) = service.tenant("Arena", "operator");
     let mut game = service.key(&tenant, "game");
-    let defaults = json!({ "size": "640x360" });
+    let defaults = json!({ "size": "1280x720" });
     let agent = operator.post("/v1/agents", &json!({ "name": "Ada", "defaults": defaults })).expect(201);
     let agent = agent["id"].as_str().unwrap();
     let made = operator

@@ -56,9 +56,9 @@ fn no_secret_is_in_any_answer_log_metric_file_or_command_line_whatever_goes_wron
     let (tenant, operator) = service.tenant("Arena", "operator");
     let game = service.key(&tenant, "game");
     let mut seen = Seen::default();
-    let agent = operator.post("/v1/agents", &json!({ "name": "Ada", "defaults": { "size": "640x360" } })).expect(201);
+    let agent = operator.post("/v1/agents", &json!({ "name": "Ada", "defaults": { "size": "1280x720" } })).expect(201);
     let agent = agent["id"].as_str().unwrap().to_owned();
-    let mut destination = |ingest: String, seen: &mut Seen| -> String {
+    let destination = |ingest: String, seen: &mut Seen| -> String {
         let body = json!({ "kind": "rtmp", "ingest": ingest });
         let answer = operator.post(&format!("/v1/agents/{agent}/destinations"), &body);
         seen.answer("destination", answer).expect(201)["id"].as_str().unwrap().to_owned()

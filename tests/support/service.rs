@@ -27,6 +27,8 @@ const SETTINGS: [&str; 8] = [
 pub const KEK: &str = "b7d9c1f0a3e85264970bd1fc6e2a4859c3f07e1db8a6924510fe3cd7a98b6e42";
 pub const JWT_SECRET: &str = "token-canary-0f3b9a7c5e1d2846-b7d9c1f0a3e8";
 
+const BUSY: &str = "[limits]\nrequests_per_second = 10000\nrequests_burst = 10000\n";
+
 /// What a test sets up otherwise than the product's defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
@@ -60,10 +62,10 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Settings under which streams may go to this server.
+/// Settings under which streams may go to this server, and a test may ask as often as it likes.
 pub fn local_hosts(nginx: &Nginx) -> String {
     let port = nginx.port();
-    format!("[destinations]\nallowed_hosts = [\"127.0.0.1:{port}\"]\nallow_private = true\n")
+    format!("[destinations]\nallowed_hosts = [\"127.0.0.1:{port}\"]\nallow_private = true\n{BUSY}")
 }
 
 impl Service {
