@@ -305,8 +305,9 @@ impl Board {
                 None => over.push(id.clone()),
             }
         }
-        let ledger = &self.ledger;
-        let desired = desired::desired(&world, &there, &self.stopped, |agent| ledger.spent(agent), &self.settings);
+        let (ledger, day) = (&self.ledger, usage::day(wall));
+        let spent = |agent: &str| ledger.spent(agent, &day);
+        let desired = desired::desired(&world, &there, &self.stopped, spent, &self.settings);
         for (id, reason) in &desired.end {
             self.say_goodbye(id, &reason.to_string(), reason.is_clean(), now, wall);
         }
@@ -342,7 +343,7 @@ impl Board {
             self.say_goodbye(&id, &words, true, now, wall);
         }
         for stream in self.streams.values_mut() {
-            let spent = self.ledger.spent(&stream.agent.id);
+            let spent = self.ledger.spent(&stream.agent.id, &day);
             stream.warning = desired::warning(&stream.agent.limits, spent, &self.settings);
         }
         self.reconcile(now);
