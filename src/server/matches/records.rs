@@ -32,6 +32,13 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Desk(tokio::sync::Mutex<Slot>);
 
+impl Desk {
+    /// Whether a record plays, or is being taken in.
+    pub(super) fn plays(&self) -> bool {
+        self.0.try_lock().map_or(true, |slot| slot.player.is_some())
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     mark: Option<Mark>,

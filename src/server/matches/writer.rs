@@ -148,6 +148,17 @@ impl Writer {
                         return;
                     }
                 }
+                Message::EndIfDue(rules, now, done) => {
+                    // What was fed before it counts.
+                    self.write(Vec::new()).await;
+                    let due = self.live.is_due(rules, now);
+                    let ended = if due { self.end().await } else { Ok(()) };
+                    let gone = due && ended.is_ok();
+                    let _ = done.send(ended.map(|()| due));
+                    if gone {
+                        return;
+                    }
+                }
                 Message::Close(done) => {
                     self.write(Vec::new()).await;
                     self.save_last().await;
