@@ -30,7 +30,7 @@ async fn match_that_is_over_and_that_nobody_ends_is_closed_after_a_while() {
     assert_eq!(live.feed(vec![line(3, "late")]).await, Err(FeedError::Closed));
     assert_eq!(world.store.match_(None, &id).await.unwrap().phase, MatchPhase::Closed);
     let page = agentcast::store::PageRequest { after: None, limit: 10 };
-    let audit = world.store.audit_entries(Some("ten_1"), &page).await.unwrap().items;
+    let audit = world.store.audit_log(Some("ten_1"), &page).await.unwrap().items;
     assert!(audit.iter().any(|e| e.action == "match.closed" && e.subject == id && e.actor == "service"), "{audit:?}");
     assert!(world.killed().await.matches.all().is_empty(), "a restart does not bring it back");
 }
@@ -88,4 +88,40 @@ async fn tenant_has_at_most_so_many_matches_open_and_others_have_theirs() {
     assert!(world.matches.place("ten_1").is_err());
     world.matches.end(&first.record().id).await.unwrap();
     assert!(world.matches.place("ten_1").is_ok());
+}
+
+/// Wakes its task with a panic, in the middle of whoever tells a change.
+struct Alarm;
+
+impl std::task::Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn writer_that_breaks_off_is_our_fault_and_goes_on_with_all_that_was_logged() {
+    let world = World::new("matches-fault").await;
+    let live = world.open().await;
+    let id = live.record().id;
+    live.feed(vec![started(1)]).await.unwrap();
+    let (mut watch, mut screens) = (live.watch(), live.watch());
+    screens.mark_unchanged();
+    watch.mark_unchanged();
+    {
+        let mut change = Box::pin(watch.changed());
+        let waker = std::task::Waker::from(Arc::new(Alarm));
+        let pending = std::future::Future::poll(change.as_mut(), &mut std::task::Context::from_waker(&waker));
+        assert!(pending.is_pending());
+        let error = live.feed(vec![line(2, "logged, then it broke")]).await.unwrap_err();
+        assert!(matches!(error, FeedError::Store(_)), "not closed: {error:?}");
+    }
+    // A client sends it again.
+    let report = live.feed(vec![line(2, "logged, then it broke")]).await.unwrap();
+    assert_eq!((report.duplicates, report.seq), (1, 2));
+    assert_eq!(live.feed(vec![line(3, "on it goes")]).await.unwrap().applied, 1);
+    assert_eq!(lines(&live.state()), ["logged, then it broke", "on it goes"]);
+    assert!(screens.changed().await.is_ok(), "who watched still watches");
+    assert!(world.matches.get(&id).is_some());
+    world.matches.end(&id).await.unwrap();
 }

@@ -211,8 +211,11 @@ impl Live {
             Err(mpsc::error::TrySendError::Full(_)) => return Err(self.too_fast(BUSY)),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(FeedError::Closed),
         }
-        // The writer answers everything it takes, unless it ends.
-        answered.await.unwrap_or(Err(FeedError::Closed))
+        // The writer answers everything it takes, unless the match ends or something breaks.
+        answered.await.unwrap_or_else(|_| match self.closed.is_cancelled() {
+            true => Err(FeedError::Closed),
+            false => Err(FeedError::Store("the writer of its match broke off".into())),
+        })
     }
 }
 

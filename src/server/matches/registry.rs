@@ -180,7 +180,8 @@ impl Matches {
         let (done, ended) = oneshot::channel();
         let gone = || StoreError::NotFound("match");
         live.live.inbox.send(Message::End(done)).await.map_err(|_| gone())?;
-        ended.await.map_err(|_| gone())??;
+        let broken = |_| StoreError::Backend("the writer of the match broke off".into());
+        ended.await.map_err(broken)??;
         self.forget(id).await
     }
 
