@@ -155,6 +155,11 @@ impl Streams {
         self.supervisor().apply(|board, now, _| board.views(tenant, now))
     }
 
+    /// Records of streams that the store has not taken yet, as they are now: of streams that run, and of ended ones.
+    pub fn unwritten(&self, tenant: Option<&str>) -> Vec<StreamRecord> {
+        self.supervisor().unwritten(tenant)
+    }
+
     pub fn get(&self, tenant: Option<&str>, id: &str) -> Option<StreamView> {
         self.supervisor().apply(|board, now, _| Some(board.view(board.find(tenant, id)?, now)))
     }
