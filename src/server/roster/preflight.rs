@@ -12,6 +12,7 @@ use crate::livekit::rooms::Rooms;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{self, AddressGuard, RtmpOptions};
 use crate::secure::ingest_host;
+use crate::server::streams::room_name;
 use crate::store::model::{Agent, AgentDefaults, Destination, DestinationKind, Via};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -157,6 +158,13 @@ impl Service {
             }
             Ok(Err(error)) => return lines.push(CheckLine::split(CheckLevel::Red, WHAT, &error.to_string())),
             Err(_) => return lines.push(late(WHAT)),
+        }
+        if let Some(room) = &destination.room {
+            let name = room_name(&destination.tenant_id, room);
+            lines.push(CheckLine::green(
+                "room",
+                format!("{room:?} is {name:?} on the LiveKit server; viewers join that"),
+            ));
         }
         if destination.via == Via::LivekitEgress {
             match tokio::time::timeout(left(), EgressApi::new(server.clone()).running(NO_ROOM)).await {

@@ -31,6 +31,8 @@ mod usage;
 mod view;
 
 use super::matches::Matches;
+pub use rows::room_name;
+
 use super::stage::{Scene, Stage};
 use super::{Context, StartError};
 use crate::store::model::{MatchPhase, Millis, StreamRecord};
@@ -98,7 +100,7 @@ pub enum StreamState {
 pub struct DestinationView {
     /// `dst_…`
     pub id: String,
-    /// Never holds a key.
+    /// Never holds a key. Of a LiveKit room it has the name that the LiveKit server knows, `<tenantId>-<room>`.
     pub name: String,
     /// `idle`, `connecting`, `live`, `reconnecting`, `needs-attention` or `stopped`.
     pub state: &'static str,

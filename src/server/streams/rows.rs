@@ -226,15 +226,22 @@ impl Slot {
     }
 }
 
+/// What the LiveKit server calls a tenant's room: tenants share the server, and must not meet in a room. An id has no `-`, so
+/// the names of two tenants are never the same, nor that of a tenant and [`own_room`].
+pub fn room_name(tenant: &str, room: &str) -> String {
+    format!("{tenant}-{room}")
+}
+
 /// The room of a stream that has none of its own.
 pub fn own_room(stream: &str) -> String {
     format!("agentcast-{stream}")
 }
 
-/// A destination without what an output does not depend on.
+/// A destination without what an output does not depend on; its room is the one that the LiveKit server knows.
 pub fn spec(d: &Destination) -> Destination {
     let key = d.key.clone().map(|key| KeyInfo { last_used_at: None, ..key });
-    Destination { key, enabled: true, version: 0, created_at: 0, updated_at: 0, ..d.clone() }
+    let room = d.room.as_ref().map(|room| room_name(&d.tenant_id, room));
+    Destination { key, room, enabled: true, version: 0, created_at: 0, updated_at: 0, ..d.clone() }
 }
 
 pub fn new_record(agent: &Agent, match_id: &str, wall: Millis) -> StreamRecord {
