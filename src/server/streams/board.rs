@@ -10,6 +10,8 @@ use super::encodes::{Encode, Look, Shown};
 use super::rows::{Life, OWN, Slot, SlotState, Stream, new_record, own_room, spec};
 use super::usage::{self, Ledger, Usage};
 use crate::config::StreamingConfig;
+use crate::output::State;
+use crate::secure::HostRules;
 use crate::server::stage::{OnStage, Scene};
 use crate::store::model::*;
 use crate::stream::OutputId;
@@ -99,6 +101,8 @@ pub struct Board {
     pub(super) encodes: BTreeMap<u64, Encode>,
     pub(super) ledger: Ledger,
     pub(super) settings: Arc<StreamingConfig>,
+    /// Where streams may be sent to.
+    hosts: HostRules,
     /// There is a LiveKit server.
     livekit: bool,
     pub(super) world: Option<World>,
@@ -118,6 +122,7 @@ impl Board {
             encodes: BTreeMap::new(),
             ledger: Ledger::default(),
             settings,
+            hosts: HostRules::default(),
             livekit,
             world: None,
             stopped: BTreeSet::new(),
@@ -137,6 +142,32 @@ impl Board {
 
     pub fn set_settings(&mut self, settings: Arc<StreamingConfig>) {
         self.settings = settings;
+    }
+
+    /// Where streams may be sent to. After a change those that were refused are tried again with the next plan, and those that
+    /// run are judged anew.
+    pub fn set_hosts(&mut self, hosts: &HostRules) {
+        if self.hosts == *hosts {
+            return;
+        }
+        let before = std::mem::replace(&mut self.hosts, hosts.clone());
+        // Where a connection leads is looked at when it is made.
+        let closer = before.allow_private && !hosts.allow_private;
+        for stream in self.streams.values_mut() {
+            let run = stream.encode.and_then(|e| self.encodes.get(&e)).and_then(Encode::run);
+            for slot in stream.slots.values_mut() {
+                let anew = match slot.state {
+                    SlotState::Attention(_) => true,
+                    SlotState::On => {
+                        slot.status.state == State::NeedsAttention || closer && slot.spec.kind == DestinationKind::Rtmp
+                    }
+                    SlotState::Waiting { .. } | SlotState::Making => false,
+                };
+                if anew && let (Some(output), Some(run)) = (slot.reset(), run) {
+                    self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END });
+                }
+            }
+        }
     }
 
     /// Somebody stopped the agent's stream of this match.
@@ -438,7 +469,15 @@ impl Board {
         for (spec, note) in specs.into_iter().zip(notes) {
             let slot = stream.slots.entry(spec.id.clone()).or_insert_with(|| Slot::new(spec.clone()));
             match note {
-                Some(words) => slot.state = SlotState::Attention(words),
+                Some(words) => {
+                    let state = SlotState::Attention(words);
+                    if slot.state != state {
+                        if let (Some(output), Some(run)) = (slot.reset(), run) {
+                            self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END });
+                        }
+                        slot.state = state;
+                    }
+                }
                 None => {
                     let SlotState::Waiting { not_before } = slot.state else { continue };
                     let Some(run) = run.filter(|_| not_before <= now) else { continue };
@@ -469,8 +508,11 @@ impl Board {
         if d.kind == DestinationKind::LivekitRoom {
             return d.room.is_none().then(|| "it names no room; set `room`".into());
         }
-        if d.ingest.is_none() {
+        let Some(ingest) = &d.ingest else {
             return Some("it has no ingest address; set `ingest`".into());
+        };
+        if let Err(error) = self.hosts.ingest(d.kind, ingest) {
+            return Some(error.to_string());
         }
         d.key.is_none().then(|| format!("no stream key is set; PUT /v1/destinations/{}/key", d.id))
     }

@@ -201,6 +201,7 @@ impl Supervisor {
             // Read under the board's lock, under which it is written.
             if look > self.void.load(Ordering::SeqCst) {
                 board.set_settings(Arc::new(config.streaming.clone()));
+                board.set_hosts(&config.hosts);
                 let by_itself = self.stage.shows_by_itself();
                 board.world(World { flag, agents, matches, by_itself }, now, wall);
             }
