@@ -9,6 +9,7 @@ use crate::game::wire::VERSION;
 use crate::game::{Event, MatchState, Reducer, View};
 use crate::server::bus::Bus;
 use crate::server::now_ms;
+use crate::server::turns::Turns;
 use crate::store::model::{Match, MatchPhase};
 use crate::store::{Store, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,8 @@ pub(super) struct Parts {
     pub store: Store,
     pub bus: Bus,
     pub config: Arc<RwLock<Arc<Config>>>,
+    /// At reading records, 8 MiB each.
+    pub readers: Arc<Turns>,
     /// Rises whenever a match is opened, starts, is over or closed.
     pub changes: watch::Sender<u64>,
 }

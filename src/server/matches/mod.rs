@@ -78,6 +78,9 @@ pub enum FeedError {
     /// Too many events; nothing of the call was taken.
     #[error("too many events: at most {per_second} a second; try again in {retry_ms} ms")]
     TooFast { per_second: u32, retry_ms: u64 },
+    /// Too many records are being read; nothing of this one was taken.
+    #[error("too many records are being read; try again in {retry_ms} ms")]
+    Busy { retry_ms: u64 },
     #[error("the match is closed")]
     Closed,
     #[error("the record cannot be read: {0}")]

@@ -25,6 +25,8 @@ pub const RECORD_BYTES: usize = 8 << 20;
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1_000.0;
 /// Events of a playing record that go in at once, when many are due.
 const AT_ONCE: usize = 512;
+/// A record waits so long for its turn to be read.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A playing record tries again after this when the store refused.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -93,6 +95,17 @@ fn name(format: Option<Format>) -> Option<String> {
     Format::NAMES.iter().find(|name| Format::from_name(name) == format).map(|name| (*name).to_owned())
 }
 
+/// Beside the async threads, when it is this tenant's turn.
+async fn in_turn<T: Send + 'static>(live: &Live, what: impl FnOnce() -> T + Send + 'static) -> Result<T, FeedError> {
+    let turn = live.parts.readers.wait(&live.record().tenant_id, PATIENCE).await;
+    let turn = turn.ok_or(FeedError::Busy { retry_ms: 1_000 })?;
+    blocking(move || {
+        let _turn = turn;
+        what()
+    })
+    .await
+}
+
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> Result<T, FeedError> {
     // It ends only with the service or by a panic.
     tokio::task::spawn_blocking(what).await.map_err(|_| FeedError::Record("it could not be read through".to_owned()))
@@ -135,7 +148,7 @@ impl LiveMatch {
 async fn at_once(live: &Arc<Live>, format: Option<Format>, body: Vec<u8>) -> Result<FeedReport, FeedError> {
     let mut slot = live.records.0.lock().await;
     let reference = live.reference.clone();
-    let record = blocking(move || read(&body, format, &reference)).await??;
+    let record = in_turn(live, move || read(&body, format, &reference)).await??;
     if record.format == Format::Wire {
         let events = live.ordered(record.events.into_iter().map(|timed| timed.event).collect())?;
         let report = live.write(events, false).await?;
@@ -144,7 +157,7 @@ async fn at_once(live: &Arc<Live>, format: Option<Format>, body: Vec<u8>) -> Res
     }
     let (mark, report) = (slot.mark.clone(), live.position());
     let position = live.state().started.then_some((report.epoch, report.seq));
-    let planned = blocking(move || plan(mark.as_ref(), position, unfinished(record))).await??;
+    let planned = in_turn(live, move || plan(mark.as_ref(), position, unfinished(record))).await??;
     let mut report = match planned.events.is_empty() {
         true => report,
         false => live.write(live.ordered(planned.events)?, false).await?,
@@ -260,7 +273,7 @@ async fn recorded(
     }
     let mut slot = live.records.0.lock().await;
     let reference = live.reference.clone();
-    let (body, record) = blocking(move || {
+    let (body, record) = in_turn(live, move || {
         let record = read(&body, format, &reference)?;
         // While it plays nobody is there to hear of a refusal.
         let mut reducer = Reducer::default();

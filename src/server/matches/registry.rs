@@ -6,6 +6,7 @@ use super::sweep::Rules;
 use super::writer::{Writer, report};
 use super::{LiveMatch, Matches, TooManyOpen};
 use crate::game::Reducer;
+use crate::server::turns::Turns;
 use crate::server::{Context, StartError};
 use crate::store::StoreError;
 use crate::store::model::Match;
@@ -18,6 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Matches that are read at once at the start.
 const READERS: usize = 8;
+/// Native records that are read at once, and of one tenant.
+const RECORDS: (usize, usize) = (4, 2);
 /// How long a writer has to take its last snapshot.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -64,8 +67,9 @@ impl Matches {
     pub async fn restore(context: Context) -> Result<Matches, StartError> {
         let Context { store, bus, config, .. } = context;
         let stop = CancellationToken::new();
+        let readers = Arc::new(Turns::new(RECORDS.0, RECORDS.1));
         let registry = Registry {
-            parts: Parts { store, bus, config, changes: watch::Sender::new(0) },
+            parts: Parts { store, bus, config, readers, changes: watch::Sender::new(0) },
             matches: RwLock::default(),
             promised: Mutex::default(),
             _guard: stop.clone().drop_guard(),
