@@ -207,7 +207,9 @@ impl Service {
             };
             let before = store.sealed_key(id).await?;
             let host = ingest_host(ingest);
-            let record_version = before.as_ref().map_or(1, |before| before.record_version + 1);
+            // Of the destination's own counter, which each key that is set or deleted raises: no version comes twice, so that
+            // an old blob does not open in the place of a newer one.
+            let record_version = before.as_ref().map_or(0, |before| before.record_version).max(d.version) + 1;
             let binding = Binding { agent: &d.agent_id, destination: id, host, record_version };
             let sealed = SealedKey {
                 destination_id: id.to_owned(),
