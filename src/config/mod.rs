@@ -36,6 +36,7 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     pub http: HttpConfig,
     pub limits: LimitsConfig,
+    pub matches: MatchesConfig,
     pub retention: RetentionConfig,
     /// A LiveKit server's address; its key is among the [`Secrets`].
     pub livekit_url: Option<String>,
@@ -182,6 +183,16 @@ pub struct LimitsConfig {
     pub requests_burst: u32,
 }
 
+/// When matches are closed without anybody asking for it, and how many a tenant may have open.
+#[derive(Clone, Debug)]
+pub struct MatchesConfig {
+    /// A match that is over is closed so long after its end or its last event.
+    pub close_after: Duration,
+    /// One that waits or runs is closed so long after its last event.
+    pub silent_after: Duration,
+    pub open_per_tenant: usize,
+}
+
 #[derive(Clone, Debug)]
 pub struct RetentionConfig {
     /// Logs of closed matches.
@@ -224,6 +235,11 @@ impl Default for Config {
                 auth_failures_per_minute: 10,
                 requests_per_second: 50,
                 requests_burst: 200,
+            },
+            matches: MatchesConfig {
+                close_after: Duration::from_secs(10 * 60),
+                silent_after: Duration::from_secs(6 * 3_600),
+                open_per_tenant: 1_000,
             },
             retention: RetentionConfig {
                 matches: Duration::from_secs(30 * DAY),
