@@ -7,4 +7,5 @@ mod calls;
 mod common;
 mod documents;
 mod records;
+mod secrets;
 mod world;
