@@ -6,6 +6,7 @@ mod support;
 mod calls;
 mod common;
 mod documents;
+mod off;
 mod records;
 mod secrets;
 mod world;

@@ -1,7 +1,7 @@
 //! What the log's scrubber learns from callers.
 
 use crate::world::{World, config};
-use agentcast::output::RtmpTarget;
+use agentcast::output::key::RtmpTarget;
 use agentcast::output::log::scrub;
 use serde_json::json;
 
