@@ -108,6 +108,7 @@ async fn revoke_api_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> R
     let who = caller.require(ApiRole::Operator)?;
     api.service.revoke_api_key(who, &id).await?;
     api.keys.forget(&id);
+    api.live.gate.revoked(&id);
     api.cookies.drop_actor(&id);
     Ok(StatusCode::NO_CONTENT)
 }
