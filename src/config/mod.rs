@@ -156,6 +156,9 @@ pub struct LimitsConfig {
     /// Requests with one key a second, and at once; the feed is counted apart.
     pub requests_per_second: u32,
     pub requests_burst: u32,
+    /// Requests with session tokens from one address a second, and at once; the feed is counted apart.
+    pub address_requests_per_second: u32,
+    pub address_requests_burst: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -194,6 +197,8 @@ impl Default for Config {
                 auth_failures_per_minute: 10,
                 requests_per_second: 50,
                 requests_burst: 200,
+                address_requests_per_second: 500,
+                address_requests_burst: 2_000,
             },
             retention: RetentionConfig {
                 matches: Duration::from_secs(30 * DAY),
