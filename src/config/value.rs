@@ -53,7 +53,8 @@ pub fn bytes(text: &str, least: u64, most: u64) -> Result<u64, String> {
 }
 
 pub fn show_bytes(size: u64) -> String {
-    let (unit, factor) = SIZES.iter().rev().find(|(_, factor)| size > 0 && size % factor == 0).unwrap_or(&("B", 1));
+    let (unit, factor) =
+        SIZES.iter().rev().find(|(_, factor)| size > 0 && size.is_multiple_of(*factor)).unwrap_or(&("B", 1));
     format!("{}{unit}", size / factor)
 }
 
