@@ -1,11 +1,14 @@
 //! Versions, repeated calls, callers, limits.
 
+use crate::support::dir::TempDir;
 use crate::support::service::Sender;
 use crate::world::{World, config};
 use agentcast::http::api::auth::COOKIE;
+use agentcast::store::Place;
 use agentcast::store::model::ApiRole;
 use secrecy::ExposeSecret;
 use serde_json::json;
+use sqlx::Connection;
 
 #[tokio::test]
 async fn a_change_of_an_older_version_is_refused_and_none_is_lost() {
@@ -79,6 +82,21 @@ async fn an_api_key_is_in_no_remembered_answer() {
     let kept = world.store().remembered("admin", "once").await.unwrap().unwrap();
     let secret = first["key"].as_str().unwrap().split('.').nth(1).unwrap().to_owned();
     assert!(!String::from_utf8(kept.body).unwrap().contains(&secret));
+}
+
+#[tokio::test]
+async fn what_was_made_is_answered_although_the_answer_cannot_be_remembered() {
+    let dir = TempDir::new("answers");
+    let database = dir.path().join("agentcast.db");
+    let world = World::at(config(), &Place::Sqlite(database.clone())).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    sqlx::query(full).execute(&mut other).await.unwrap();
+    let body = json!({ "name": "root", "role": "admin" }).to_string();
+    let made = world.call(&world.admin, "POST /v1/api-keys", &["idempotency-key: once"], body.as_bytes()).await;
+    let key = made.expect(201)["key"].as_str().expect("the key is shown").to_owned();
+    world.get(&key, "/v1/whoami").await.expect(200);
 }
 
 #[tokio::test]

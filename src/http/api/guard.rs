@@ -286,6 +286,9 @@ pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// An answer is put into the store so often, with growing pauses.
+const REMEMBER_TRIES: u32 = 3;
+const REMEMBER_PAUSE: Duration = Duration::from_millis(100);
 /// Longest `Idempotency-Key`, characters.
 const KEY_CHARS: usize = 255;
 
@@ -424,7 +427,18 @@ impl Once {
             status: made.status.as_u16(),
             body: serde_json::to_vec(&made.body).map_err(Problem::internal)?,
         };
-        store.remember(&scope, &key, &answer, now_ms()).await?;
+        let mut tries = 1;
+        while let Err(error) = store.remember(&scope, &key, &answer, now_ms()).await {
+            // It is made: an error now would hide it, and what is shown only once with it.
+            if tries == REMEMBER_TRIES {
+                tracing::error!(
+                    "an answer is not remembered, a call with its Idempotency-Key would repeat it: {error}"
+                );
+                break;
+            }
+            tokio::time::sleep(REMEMBER_PAUSE * tries).await;
+            tries += 1;
+        }
         Ok(made)
     }
 }
