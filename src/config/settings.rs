@@ -424,6 +424,37 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "http.connections",
+        env: "AGENTCAST_HTTP_CONNECTIONS",
+        shape: "NUMBER",
+        what: "Connections at once of callers with a key or token, WebSockets included. A quarter as many more may be there \
+               without one; when more come, the oldest of those go. Each is an open file: see `ulimit -n`.",
+        reloads: false,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.http.connections = value::number(text, 64, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.http.connections.to_string(),
+        },
+    },
+    Setting {
+        name: "http.connections_per_address",
+        env: "AGENTCAST_HTTP_CONNECTIONS_PER_ADDRESS",
+        shape: "NUMBER",
+        what: "Connections at once from one address (IPv6: one /64). This machine and trusted proxies are not counted.",
+        reloads: false,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.http.connections_per_address = value::number(text, 1, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.http.connections_per_address.to_string(),
+        },
+    },
+    Setting {
         name: "limits.events_per_second",
         env: "AGENTCAST_LIMITS_EVENTS_PER_SECOND",
         shape: "NUMBER",
@@ -541,6 +572,53 @@ pub static SETTINGS: &[Setting] = &[
                 Ok(())
             },
             show: |c| c.limits.address_requests_burst.to_string(),
+        },
+    },
+    Setting {
+        name: "matches.close_after",
+        env: "AGENTCAST_MATCHES_CLOSE_AFTER",
+        shape: "TIME",
+        what: "How long after its end and its last event a match that is over is closed, where the game server does not do \
+               it; not before streaming.over and streaming.idle have passed.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Text,
+            set: |c, text| {
+                c.matches.close_after = value::duration(text, Duration::from_secs(1), DAY * 30)?;
+                Ok(())
+            },
+            show: |c| value::show_duration(c.matches.close_after),
+        },
+    },
+    Setting {
+        name: "matches.silent_after",
+        env: "AGENTCAST_MATCHES_SILENT_AFTER",
+        shape: "TIME",
+        what: "How long after its last event, or the service's start, a match that waits or runs is closed: its game server \
+               is gone.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Text,
+            set: |c, text| {
+                c.matches.silent_after = value::duration(text, Duration::from_secs(60), DAY * 365)?;
+                Ok(())
+            },
+            show: |c| value::show_duration(c.matches.silent_after),
+        },
+    },
+    Setting {
+        name: "matches.open_per_tenant",
+        env: "AGENTCAST_MATCHES_OPEN_PER_TENANT",
+        shape: "NUMBER",
+        what: "Matches that a tenant may have open at once; a further one is refused until one is closed.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.matches.open_per_tenant = value::number(text, 1, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.matches.open_per_tenant.to_string(),
         },
     },
     Setting {

@@ -36,7 +36,8 @@ pub fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration,
 
 pub fn show_duration(time: Duration) -> String {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let (unit, factor) = UNITS.iter().rev().find(|(_, factor)| ms > 0 && ms % factor == 0).unwrap_or(&("s", 1_000));
+    let (unit, factor) =
+        UNITS.iter().rev().find(|(_, factor)| ms > 0 && ms.is_multiple_of(*factor)).unwrap_or(&("s", 1_000));
     format!("{}{unit}", ms / factor)
 }
 

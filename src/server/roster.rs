@@ -42,6 +42,9 @@ pub enum RosterError {
     /// It is done, but the store did not take it yet.
     #[error("{0}")]
     Unkept(String),
+    /// Too many of these at once; with what to do.
+    #[error("{0}")]
+    Busy(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
