@@ -6,7 +6,6 @@
 //!   without what is shown only once. Another request under the same key is 422, one that still runs 409.
 
 use super::Api;
-use super::auth::Visitor;
 use super::problem::{Kind, Problem};
 use crate::http::server::Guest;
 use crate::server::matches::Allowance;
@@ -29,17 +28,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Tokens and codes of one session, made for one address: a page needs one each 15 minutes, and several may be behind one
-/// address.
-const RENEWALS_PER_MINUTE: u32 = 120;
-
 /// The limiters of the API, and what is under way.
 pub struct Guard {
     requests: Limiter<String>,
     sessions: Limiter<String>,
     failures: Limiter<IpAddr>,
-    /// By session and address.
-    renewals: Limiter<(String, IpAddr)>,
     /// Idempotency keys of calls that run.
     running: Mutex<HashSet<(String, String)>>,
 }
@@ -55,19 +48,8 @@ impl Guard {
             ),
             sessions: Limiter::new("sessions", minute(limits.sessions_per_minute)),
             failures: Limiter::new("refusals", minute(limits.auth_failures_per_minute)),
-            renewals: Limiter::new("renewals", minute(RENEWALS_PER_MINUTE)),
             running: Mutex::default(),
         }
-    }
-
-    /// Counts a token or a code that is about to be made for a session.
-    ///
-    /// # Errors
-    /// 429.
-    pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
-        let from = visitor.from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        let key = (session.to_owned(), network(from));
-        self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
     }
 
     /// Counts a request with this key.
@@ -111,7 +93,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 /// Checks between two sweeps of those that have been quiet.
 const SWEEP: u32 = 4_096;
 
-struct Limiter<K: Clone + Hash + Eq> {
+/// A limiter for each of many.
+pub(super) struct Limiter<K: Clone + Hash + Eq> {
     name: &'static str,
     quota: Quota,
     limiter: RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>,
@@ -119,12 +102,12 @@ struct Limiter<K: Clone + Hash + Eq> {
 }
 
 impl<K: Clone + Hash + Eq> Limiter<K> {
-    fn new(name: &'static str, quota: Quota) -> Limiter<K> {
+    pub(super) fn new(name: &'static str, quota: Quota) -> Limiter<K> {
         let limiter = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
         Limiter { name, quota, limiter, checks: AtomicU32::new(0) }
     }
 
-    fn take(&self, key: &K, trail: Option<&Trail>, what: &str) -> Result<(), Problem> {
+    pub(super) fn take(&self, key: &K, trail: Option<&Trail>, what: &str) -> Result<(), Problem> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             self.limiter.retain_recent();
         }

@@ -1,16 +1,21 @@
 //! What open connections share: the pictures of a match that watchers of one view get, when a session or a key ends, and the
 //! end of them all.
 
-use super::auth::SIGN_IN;
+use super::auth::{SIGN_IN, Visitor};
+use super::guard::{Limiter, network};
 use super::metrics::Metrics;
+use super::problem::Problem;
 use super::state::{StateOut, filtered};
 use crate::game::View;
 use crate::server::matches::LiveMatch;
 use crate::server::now_ms;
 use crate::store::model::Millis;
 use crate::store::{Store, StoreError};
+use governor::Quota;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -20,6 +25,9 @@ use tokio_util::task::TaskTracker;
 const BETWEEN_STATES: Duration = Duration::from_millis(33);
 /// How often a session or key that holds connections is looked up. Half of what it may take to end them, and more.
 const LOOK: Duration = Duration::from_secs(2);
+/// Tokens and codes of one session a minute for one address: a page needs one in 15 minutes, and many pages may be behind
+/// one address.
+const RENEWALS: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// WebSockets that have not yet said who they are.
 const STRANGERS: usize = 256;
 
@@ -30,6 +38,8 @@ pub struct Live {
     pub(super) gate: Gate,
     /// Permits for WebSockets that have yet to say who they are.
     pub(super) strangers: Arc<Semaphore>,
+    /// Tokens and codes that are made for sessions, by session and address.
+    renewals: Limiter<(String, IpAddr)>,
     readiness: Mutex<Readiness>,
     /// When the store was last asked whether it answers, and how long it took.
     pub(super) store_time: tokio::sync::Mutex<Option<(std::time::Instant, Option<Duration>)>>,
@@ -50,6 +60,7 @@ impl Default for Live {
             screens: Screens::default(),
             gate: Gate::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
+            renewals: Limiter::new("renewals", Quota::per_minute(RENEWALS)),
             readiness: Mutex::new(Readiness { stage: Err("not looked for yet".into()), draining: false }),
             store_time: tokio::sync::Mutex::default(),
         }
@@ -57,6 +68,16 @@ impl Default for Live {
 }
 
 impl Live {
+    /// Counts a token or a code that is about to be made for a session.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
+        let from = visitor.from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let key = (session.to_owned(), network(from));
+        self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
+    }
+
     /// Says whether pictures can be drawn: the adapter's name, or what is wrong and what to do.
     pub fn set_stage(&self, stage: Result<String, String>) {
         lock(&self.readiness).stage = stage;
