@@ -1,6 +1,8 @@
 //! Live matches on a real store: what is acknowledged stays, what is refused was never there, and nobody waits for a
 //! neighbour.
 
+#[path = "server_matches/life.rs"]
+mod life;
 mod support;
 
 use agentcast::config::Config;

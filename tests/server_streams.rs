@@ -1,5 +1,7 @@
 //! Who is on air: the service on a stage of the test's own, and on the real one with real RTMP servers.
 
+#[path = "server_streams/changes.rs"]
+mod changes;
 mod support;
 
 use agentcast::config::Config;
@@ -139,13 +141,22 @@ impl World {
     }
 
     async fn with(stage: Arc<dyn Stage>, over: Duration, livekit: Option<agentcast::livekit::Server>) -> World {
+        World::at(&Place::Memory, stage, over, livekit).await
+    }
+
+    async fn at(
+        place: &Place,
+        stage: Arc<dyn Stage>,
+        over: Duration,
+        livekit: Option<agentcast::livekit::Server>,
+    ) -> World {
         let mut config = Config::default();
         config.streaming.enabled = true;
         config.streaming.over = over;
         config.streaming.preset = "ultrafast".into();
         config.hosts = HostRules { allowed: vec!["127.0.0.1:*".into()], allow_private: true };
         let context = Context {
-            store: Store::open(&Place::Memory).await.unwrap(),
+            store: Store::open(place).await.unwrap(),
             keyring: Arc::new(Keyring::ephemeral()),
             tokens: Arc::new(TokenSigner::ephemeral()),
             bus: Bus::default(),
@@ -550,7 +561,7 @@ async fn a_room_and_a_stream_key_of_one_agent_get_the_same_picture() {
     let both = |v: &StreamView| v.destinations.iter().filter(|d| d.state == "live").count() == 2;
     let view = until("both destinations", || world.of("a").filter(both)).await;
     assert_eq!((view.shared_by, view.viewers), (1, Some(0)));
-    assert!(view.destinations.iter().any(|d| d.id == "d-room" && d.name.contains("arena")));
+    assert!(view.destinations.iter().any(|d| d.id == "d-room" && d.name.contains("ten_1-arena")));
     world.store().set_flag("streaming", false, now_ms()).await.unwrap();
     world.service.streams().kill(true).await;
     assert!(world.of("a").is_none());

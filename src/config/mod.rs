@@ -36,6 +36,7 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     pub http: HttpConfig,
     pub limits: LimitsConfig,
+    pub matches: MatchesConfig,
     pub retention: RetentionConfig,
     /// A LiveKit server's address; its key is among the [`Secrets`].
     pub livekit_url: Option<String>,
@@ -77,11 +78,11 @@ impl Secrets {
             let text = secret.expose_secret();
             // `id:key,id:key`: each key alone is as secret as all.
             let parts = text.split(',').map(|part| part.split_once(':').map_or(part, |(_, key)| key).trim());
-            let password = text
-                .split_once("://")
-                .and_then(|(_, rest)| rest.rsplit_once('@'))
-                .and_then(|(user, _)| user.split_once(':'));
-            for part in std::iter::once(text).chain(parts).chain(password.map(|(_, password)| password)) {
+            let user = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+            let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+            let decoded = password.map(decoded);
+            let parts = std::iter::once(text).chain(parts).chain(password).chain(decoded.as_deref());
+            for part in parts {
                 // A shorter one is a word: taking it out would only garble the log, and whoever reads it could guess it.
                 if part.len() >= SHORTEST_REGISTERED {
                     crate::output::log::register_secret(part);
@@ -92,6 +93,26 @@ impl Secrets {
             }
         }
     }
+}
+
+/// A password as it is meant: `p%40ss` is `p@ss`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Bytes; passwords of databases in examples are shorter.
@@ -162,6 +183,16 @@ pub struct LimitsConfig {
     pub requests_burst: u32,
 }
 
+/// When matches are closed without anybody asking for it, and how many a tenant may have open.
+#[derive(Clone, Debug)]
+pub struct MatchesConfig {
+    /// A match that is over is closed so long after its end or its last event.
+    pub close_after: Duration,
+    /// One that waits or runs is closed so long after its last event.
+    pub silent_after: Duration,
+    pub open_per_tenant: usize,
+}
+
 #[derive(Clone, Debug)]
 pub struct RetentionConfig {
     /// Logs of closed matches.
@@ -204,6 +235,11 @@ impl Default for Config {
                 auth_failures_per_minute: 10,
                 requests_per_second: 50,
                 requests_burst: 200,
+            },
+            matches: MatchesConfig {
+                close_after: Duration::from_secs(10 * 60),
+                silent_after: Duration::from_secs(6 * 3_600),
+                open_per_tenant: 1_000,
             },
             retention: RetentionConfig {
                 matches: Duration::from_secs(30 * DAY),

@@ -545,6 +545,53 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "matches.close_after",
+        env: "AGENTCAST_MATCHES_CLOSE_AFTER",
+        shape: "TIME",
+        what: "How long after its end and its last event a match that is over is closed, where the game server does not do \
+               it; not before streaming.over and streaming.idle have passed.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Text,
+            set: |c, text| {
+                c.matches.close_after = value::duration(text, Duration::from_secs(1), DAY * 30)?;
+                Ok(())
+            },
+            show: |c| value::show_duration(c.matches.close_after),
+        },
+    },
+    Setting {
+        name: "matches.silent_after",
+        env: "AGENTCAST_MATCHES_SILENT_AFTER",
+        shape: "TIME",
+        what: "How long after its last event, or the service's start, a match that waits or runs is closed: its game server \
+               is gone.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Text,
+            set: |c, text| {
+                c.matches.silent_after = value::duration(text, Duration::from_secs(60), DAY * 365)?;
+                Ok(())
+            },
+            show: |c| value::show_duration(c.matches.silent_after),
+        },
+    },
+    Setting {
+        name: "matches.open_per_tenant",
+        env: "AGENTCAST_MATCHES_OPEN_PER_TENANT",
+        shape: "NUMBER",
+        what: "Matches that a tenant may have open at once; a further one is refused until one is closed.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.matches.open_per_tenant = value::number(text, 1, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.matches.open_per_tenant.to_string(),
+        },
+    },
+    Setting {
         name: "retention.matches",
         env: "AGENTCAST_RETENTION_MATCHES",
         shape: "TIME",

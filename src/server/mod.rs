@@ -9,6 +9,7 @@
 //! | [`rotate`] | changing the key-encryption key while the service runs |
 //! | [`matches`] | live matches: events in (idempotent, limited, logged before they are acknowledged), states out |
 //! | [`streams`] | desired state → broadcasts: who should be on air, on which destinations, and what it costs |
+//! | [`turns`] | how many do something costly at once |
 //! | [`stage`] | what [`streams`] needs of a broadcast: real ([`crate::studio`]) or a fake in tests |
 //!
 //! It knows no HTTP. A call from a game returns when the event is logged and never waits for a stream.
@@ -19,6 +20,7 @@ pub mod roster;
 pub mod rotate;
 pub mod stage;
 pub mod streams;
+pub mod turns;
 pub mod who;
 
 use crate::config::Config;
@@ -32,6 +34,7 @@ use stage::Stage;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use streams::Streams;
+use turns::Turns;
 
 /// The running service. Cheap to clone.
 #[derive(Clone)]
@@ -56,7 +59,15 @@ struct Shared {
     context: Context,
     matches: Matches,
     streams: Streams,
+    /// Pre-flight checks, which may hang for 20 s at somebody else's server.
+    checks: Turns,
+    /// Decoding of pictures, which takes up to 64 MiB each.
+    pictures: Turns,
 }
+
+/// At once, and of one tenant.
+const CHECKS: (usize, usize) = (8, 2);
+const PICTURES: (usize, usize) = (2, 1);
 
 impl Context {
     /// The settings as they are now.
@@ -82,7 +93,8 @@ impl Service {
     pub async fn start(context: Context, stage: Arc<dyn Stage>) -> Result<Service, StartError> {
         let matches = Matches::restore(context.clone()).await?;
         let streams = Streams::start(context.clone(), matches.clone(), stage).await?;
-        Ok(Service { parts: Arc::new(Shared { context, matches, streams }) })
+        let (checks, pictures) = (Turns::new(CHECKS.0, CHECKS.1), Turns::new(PICTURES.0, PICTURES.1));
+        Ok(Service { parts: Arc::new(Shared { context, matches, streams, checks, pictures }) })
     }
 
     pub fn context(&self) -> &Context {

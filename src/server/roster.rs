@@ -39,6 +39,9 @@ pub enum RosterError {
     /// It does not fit what is there; with what to do.
     #[error("{0}")]
     Conflict(String),
+    /// Too many of these at once; with what to do.
+    #[error("{0}")]
+    Busy(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -170,6 +170,15 @@ impl Store {
             // The transaction, and with it the raised version, is undone.
             return Err(StoreError::Stale { what: "destination", version: get::<i64>(&row, "version")? - 1 });
         }
+        // Somebody else's key came between, or was there and is deleted: the version that this one was sealed for is theirs.
+        let known: Option<i64> = sqlx::query_scalar("SELECT record_version FROM stream_keys WHERE destination_id = $1")
+            .bind(&*key.destination_id)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let before = get::<i64>(&row, "version")? - 1;
+        if key.record_version < before || known.is_some_and(|known| key.record_version <= known) {
+            return Err(StoreError::Stale { what: "destination", version: before });
+        }
         let sql =
             "INSERT INTO stream_keys (destination_id, agent_id, host, record_version, kid, blob, fingerprint, set_at,
             last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)

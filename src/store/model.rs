@@ -109,7 +109,8 @@ pub struct Destination {
     pub via: Via,
     /// `rtmps://host[:port]/app`, without the key; null for a LiveKit room.
     pub ingest: Option<String>,
-    /// Name of the room, for a LiveKit room.
+    /// Name of the room, for a LiveKit room. The LiveKit server knows it as `<tenantId>-<room>`: so do viewers, and tenants
+    /// never meet in a room.
     pub room: Option<String>,
     pub enabled: bool,
     /// The stream key, which is never read back.

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod busy;
 mod calls;
 mod common;
 mod documents;

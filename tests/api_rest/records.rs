@@ -200,8 +200,13 @@ async fn a_stream_key_goes_in_and_never_comes_out() {
     let moved = world.json(&key, &format!("PATCH {path}"), json!({"ingest": "rtmps://live.example.com/app"})).await;
     assert_eq!(moved.expect(200)["key"], json!(null));
     world.json(&key, &format!("PUT {path}/key"), json!({"key": CANARY})).await.expect(200);
+    let id = path.rsplit_once('/').unwrap().1;
+    let before = world.store().sealed_key(id).await.unwrap().unwrap().record_version;
     world.call(&key, &format!("DELETE {path}/key"), &[], b"").await.expect(204);
     assert_eq!(world.get(&key, &path).await.expect(200)["key"], json!(null));
+    world.json(&key, &format!("PUT {path}/key"), json!({"key": CANARY})).await.expect(200);
+    let after = world.store().sealed_key(id).await.unwrap().unwrap().record_version;
+    assert!(after > before, "{before} {after}: an old blob would open in its place");
 }
 
 #[tokio::test]

@@ -108,10 +108,11 @@ async fn records_that_do_not_open_are_named_and_hold_nothing_up() {
     let rings = rings();
     let store = filled(&Place::Memory, 6, &rings).await;
     let mut broken = record(&rings.old, 2, "key-2");
-    broken.blob[40] ^= 1;
+    (broken.blob[40], broken.record_version) = (broken.blob[40] ^ 1, 2);
     store.put_key(None, &broken).await.unwrap();
     let stranger = Keyring::ephemeral();
-    store.put_key(None, &record(&stranger, 4, "key-4")).await.unwrap();
+    let foreign = SealedKey { record_version: 2, ..record(&stranger, 4, "key-4") };
+    store.put_key(None, &foreign).await.unwrap();
     let done = rotate(&store, &rings.both, &Who::cli()).await.unwrap();
     assert_eq!((done.rewrapped, done.left, done.complete()), (4, 0, false));
     let [(second, damaged), (fourth, unknown)] = &done.broken[..] else { panic!("{:?}", done.broken) };

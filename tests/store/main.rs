@@ -42,6 +42,7 @@ contract! {
     roster::the_switch_says_whether_it_moved,
     roster::the_seventeenth_destination_is_refused_even_when_all_come_at_once,
     roster::a_new_ingest_host_takes_the_key_away_and_a_key_for_another_host_is_refused,
+    roster::a_version_of_a_key_is_taken_once_also_after_it_was_deleted,
     roster::a_rewrap_replaces_only_what_it_read,
     roster::a_deleted_agent_takes_its_destinations_keys_and_picture_and_leaves_history,
     roster::a_key_is_noted_as_used_once_a_minute_and_revoked_once,

@@ -185,6 +185,22 @@ pub async fn a_new_ingest_host_takes_the_key_away_and_a_key_for_another_host_is_
     assert!(s.sealed_key("dst_1").await.unwrap().is_none());
 }
 
+pub async fn a_version_of_a_key_is_taken_once_also_after_it_was_deleted(w: &World) {
+    let s = &w.store;
+    s.add_destination(&destination("dst_1", "agt_1", "ten_1")).await.unwrap();
+    let key = |record_version| SealedKey { record_version, ..sealed("dst_1", "agt_1") };
+    s.put_key(None, &key(1)).await.unwrap();
+    // Two who set a key at once sealed it for the same version: the second seals it anew.
+    assert!(matches!(s.put_key(None, &key(1)).await, Err(StoreError::Stale { .. })));
+    s.put_key(None, &key(2)).await.unwrap();
+    s.delete_key(None, "dst_1").await.unwrap();
+    for old in [1, 2] {
+        assert!(matches!(s.put_key(None, &key(old)).await, Err(StoreError::Stale { .. })), "{old}");
+    }
+    let version = s.destination(None, "dst_1").await.unwrap().version;
+    s.put_key(None, &key(version + 1)).await.unwrap();
+}
+
 pub async fn a_rewrap_replaces_only_what_it_read(w: &World) {
     let s = &w.store;
     for id in ["dst_1", "dst_2", "dst_3"] {

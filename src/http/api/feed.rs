@@ -435,6 +435,8 @@ fn problem(error: FeedError) -> Problem {
             let detail = format!("too many events: at most {per_second} a second; nothing of this call was taken");
             Problem::new(Kind::TOO_FAST, detail).limit(per_second.into()).retry_after(retry_ms.div_ceil(1_000).max(1))
         }
+        FeedError::Busy { retry_ms } => Problem::new(Kind::TOO_FAST, "too many records are being read; try again")
+            .retry_after(retry_ms.div_ceil(1_000).max(1)),
         FeedError::Closed => Problem::new(Kind::CONFLICT, "the match is closed"),
         FeedError::Record(words) => Problem::field("body", format!("the record cannot be read: {words}")),
         FeedError::Store(words) => Problem::internal(words),

@@ -46,7 +46,9 @@ pub struct MatchNew {
     pub tenant_id: Option<String>,
 }
 
-/// Makes a match. Its agents go on air by themselves when it starts, where their switch is on.
+/// Makes a match. Its agents go on air by themselves when it starts, where their switch is on. End it when the game is over:
+/// one that nobody ends is closed 10 minutes after its end, or after 6 hours without an event (settings `matches.*`), and a
+/// tenant may have 1,000 open at once.
 #[utoipa::path(
     post, path = "/v1/matches", tag = "matches",
     params(OnceHeader), request_body = MatchNew,
@@ -95,6 +97,9 @@ pub(super) async fn make(api: &Api, who: &Who, new: MatchNew) -> Result<Match, P
         started_at: None,
         ended_at: None,
     };
+    let place = api.service.matches().place(&record.tenant_id);
+    // Held until it is among the open ones.
+    let _place = place.map_err(|error| Problem::new(Kind::CONFLICT, error.to_string()).limit(error.limit as u64))?;
     store.add_match(&record).await?;
     api.service.matches().open(record.clone());
     Ok(record)

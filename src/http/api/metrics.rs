@@ -19,7 +19,7 @@
 //! | `event_to_packet_seconds` | histogram | – | from a state that is shown to its first packet in every destination's queue |
 //! | `matches` | gauge | `phase` | matches that are not closed: `waiting`, `running`, `over` |
 //! | `feed_events_total` | counter | `outcome` | events fed: `applied`, `duplicate`, `held`, `ignored` |
-//! | `feed_refused_total` | counter | `reason` | calls and messages refused: `event`, `too-fast`, `closed`, `record`, `store`, `need-snapshot` |
+//! | `feed_refused_total` | counter | `reason` | calls and messages refused: `event`, `too-fast`, `busy`, `closed`, `record`, `store`, `need-snapshot` |
 //! | `feed_seconds` | histogram | – | from an event's arrival to its acknowledgement, the log's write included |
 //! | `connections` | gauge | `kind` | open `feed`, `watch` (WebSockets), `watch-sse`, `events` (SSE) |
 //! | `http_requests_total` | counter | `method`, `route`, `status` | requests answered |
@@ -155,6 +155,7 @@ impl Metrics {
             }
             Err(FeedError::Event { .. }) => "event",
             Err(FeedError::TooFast { .. }) => "too-fast",
+            Err(FeedError::Busy { .. }) => "busy",
             Err(FeedError::Closed) => "closed",
             Err(FeedError::Record(_)) => "record",
             Err(FeedError::Store(_)) => "store",

@@ -12,12 +12,14 @@ use crate::server::stage::Scene;
 use crate::server::streams::{StreamState, StreamView, StreamsError};
 use crate::server::who::Who;
 use crate::store::model::{ApiRole, StreamRecord};
+use crate::store::{Page, PageRequest};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -84,9 +86,30 @@ pub(super) async fn list_streams(
     Query(paging): Query<Paging>,
 ) -> Result<Json<List<StreamView>>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    let page = api.service.context().store.streams(who.tenant(), &paging.request()?).await?;
-    let items = page.items.into_iter().map(|record| view(&api, record)).collect();
-    Ok(Json(List { items, next: page.next }))
+    let request = paging.request()?;
+    let page = api.service.context().store.streams(who.tenant(), &request).await?;
+    let (items, next) = merged(page, api.service.streams().unwritten(who.tenant()), &request);
+    let items = items.into_iter().map(|record| view(&api, record)).collect();
+    Ok(Json(List { items, next }))
+}
+
+/// A page of the store with the records that it does not have yet, newest first, and where the next one begins.
+fn merged(
+    page: Page<StreamRecord>,
+    unwritten: Vec<StreamRecord>,
+    request: &PageRequest,
+) -> (Vec<StreamRecord>, Option<String>) {
+    let last = page.next.as_ref().and(page.items.last()).map(|record| record.id.clone());
+    let fits = |record: &StreamRecord| {
+        request.after.as_ref().is_none_or(|after| record.id < *after)
+            && last.as_ref().is_none_or(|last| record.id >= *last)
+    };
+    let mut all: BTreeMap<String, StreamRecord> = page.items.into_iter().map(|r| (r.id.clone(), r)).collect();
+    all.extend(unwritten.into_iter().filter(fits).map(|record| (record.id.clone(), record)));
+    let more = all.len() > request.limit as usize;
+    let items: Vec<StreamRecord> = all.into_values().rev().take(request.limit as usize).collect();
+    let next = if more { items.last().map(|record| record.id.clone()) } else { page.next };
+    (items, next)
 }
 
 /// As it is, or as it was.
@@ -162,7 +185,14 @@ pub(super) async fn get_stream(
 async fn find(api: &Api, who: &Who, id: &str) -> Result<StreamView, Problem> {
     match api.service.streams().get(who.tenant(), id) {
         Some(stream) => Ok(stream),
-        None => Ok(view(api, api.service.context().store.stream(who.tenant(), id).await?)),
+        None => {
+            let unwritten = api.service.streams().unwritten(who.tenant()).into_iter().find(|record| record.id == id);
+            let record = match unwritten {
+                Some(record) => record,
+                None => api.service.context().store.stream(who.tenant(), id).await?,
+            };
+            Ok(view(api, record))
+        }
     }
 }
 
@@ -281,4 +311,44 @@ pub(super) async fn thumbnail(State(api): State<Api>, caller: Caller, Id(id): Id
     let cache = format!("private, max-age={fresh}");
     let fields = [(header::CONTENT_TYPE, "image/jpeg".to_owned()), (header::CACHE_CONTROL, cache)];
     Ok((fields, bytes.to_vec()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, reason: Option<&str>) -> StreamRecord {
+        StreamRecord {
+            id: id.into(),
+            tenant_id: "ten_1".into(),
+            agent_id: "agt_1".into(),
+            match_id: "mat_1".into(),
+            wanted: true,
+            created_at: 1,
+            ended_at: reason.map(|_| 2),
+            reason: reason.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_the_store_does_not_have_yet_stands_in_its_place_on_every_page() {
+        let stored: Vec<_> = ["str_6", "str_4", "str_2", "str_1"].map(|id| record(id, None)).into();
+        let unwritten = vec![record("str_3", None), record("str_4", Some("over")), record("str_7", None)];
+        let (mut seen, mut after) = (Vec::new(), None::<String>);
+        for _ in 0..10 {
+            let rest: Vec<_> = stored.iter().filter(|r| after.as_ref().is_none_or(|a| r.id < *a)).cloned().collect();
+            let items: Vec<_> = rest.iter().take(2).cloned().collect();
+            let next = (rest.len() > 2).then(|| items[1].id.clone());
+            let request = PageRequest { after: after.clone(), limit: 2 };
+            let (items, next) = merged(Page { items, next }, unwritten.clone(), &request);
+            assert!(items.len() <= 2);
+            seen.extend(items.into_iter().map(|record| (record.id, record.reason.is_some())));
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected = ["str_7", "str_6", "str_4", "str_3", "str_2", "str_1"].map(|id| (id.to_owned(), id == "str_4"));
+        assert_eq!(seen, expected);
+    }
 }

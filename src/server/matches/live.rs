@@ -2,14 +2,18 @@
 
 use super::limiter::{Limiter, Rate};
 use super::round::{Answer, Call, position};
+use super::sweep::Rules;
 use super::{Allowance, FeedError, FeedReport, LiveMatch, Screen, joining};
 use crate::config::Config;
 use crate::game::wire::VERSION;
 use crate::game::{Event, MatchState, Reducer, View};
 use crate::server::bus::Bus;
+use crate::server::now_ms;
+use crate::server::turns::Turns;
 use crate::store::model::{Match, MatchPhase};
 use crate::store::{Store, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,13 +31,19 @@ pub(super) struct Parts {
     pub store: Store,
     pub bus: Bus,
     pub config: Arc<RwLock<Arc<Config>>>,
+    /// At reading records, 8 MiB each.
+    pub readers: Arc<Turns>,
     /// Rises whenever a match is opened, starts, is over or closed.
     pub changes: watch::Sender<u64>,
 }
 
 impl Parts {
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn rate(&self) -> Rate {
-        Rate::of(&self.config.read().unwrap_or_else(PoisonError::into_inner).limits)
+        Rate::of(&self.config().limits)
     }
 
     /// Tells what phase a match is in.
@@ -49,6 +59,8 @@ pub(super) enum Message {
     Feed(Call),
     /// For good.
     End(oneshot::Sender<Result<(), StoreError>>),
+    /// For good, if that is due by these settings at this time (Unix ms); whether it was.
+    EndIfDue(Rules, i64, oneshot::Sender<Result<bool, StoreError>>),
     /// Until the next start of the service.
     Close(oneshot::Sender<()>),
 }
@@ -64,6 +76,9 @@ pub(super) struct Live {
     face: Mutex<Face>,
     shown: Mutex<Shown>,
     pub records: super::records::Desk,
+    /// Unix ms of the last call with events, 0: none yet. And of the start of the service or the match.
+    heard: AtomicI64,
+    since: i64,
 }
 
 /// What the match is now.
@@ -102,7 +117,24 @@ impl Live {
             shown: Mutex::new(Shown { watchers: Some(watch::Sender::new(state.clone())), screens: Vec::new() }),
             face: Mutex::new(Face { record, state, position: at(reducer) }),
             records: super::records::Desk::default(),
+            heard: AtomicI64::new(0),
+            since: now_ms(),
         })
+    }
+
+    /// Whether nobody has ended or fed it for so long that it is closed. A record that plays is as good as events.
+    pub(super) fn is_due(&self, rules: Rules, now: i64) -> bool {
+        if self.records.plays() {
+            return false;
+        }
+        let heard = self.heard.load(Ordering::Relaxed);
+        let record = self.record();
+        let (last, most) = match record.phase {
+            MatchPhase::Waiting | MatchPhase::Running => (heard.max(self.since), rules.silent_after),
+            MatchPhase::Over => (heard.max(record.ended_at.unwrap_or(self.since)), rules.close_after),
+            MatchPhase::Closed => return false,
+        };
+        now.saturating_sub(last) >= i64::try_from(most.as_millis()).unwrap_or(i64::MAX)
     }
 
     pub(super) fn record(&self) -> Match {
@@ -175,14 +207,18 @@ impl Live {
         if self.closed.is_cancelled() {
             return Err(FeedError::Closed);
         }
+        self.heard.store(now_ms(), Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         match self.inbox.try_send(Message::Feed(Call { events, over, answer })) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(self.too_fast(BUSY)),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(FeedError::Closed),
         }
-        // The writer answers everything it takes, unless it ends.
-        answered.await.unwrap_or(Err(FeedError::Closed))
+        // The writer answers everything it takes, unless the match ends or something breaks.
+        answered.await.unwrap_or_else(|_| match self.closed.is_cancelled() {
+            true => Err(FeedError::Closed),
+            false => Err(FeedError::Store("the writer of its match broke off".into())),
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | [`Matches`], [`LiveMatch`] and what they answer |
 //! | `registry` | all live matches: brought back, opened, ended, closed |
+//! | `sweep` | closes what nobody ends |
 //! | `live` | one match as everybody sees it: its newest state, who watches, what it may take |
 //! | `writer` | the one writer of a match: validate, log, publish, acknowledge |
 //! | `round` | what calls do to a reducer, tried on a copy |
@@ -22,6 +23,7 @@ mod log;
 mod records;
 mod registry;
 mod round;
+mod sweep;
 mod writer;
 
 use crate::game::MatchState;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 pub use records::RECORD_BYTES;
+pub use registry::Place;
 
 /// Takes the states of a match; false: it wants no more.
 pub type Screen = Box<dyn Fn(Arc<MatchState>) -> bool + Send + Sync>;
@@ -75,6 +78,9 @@ pub enum FeedError {
     /// Too many events; nothing of the call was taken.
     #[error("too many events: at most {per_second} a second; try again in {retry_ms} ms")]
     TooFast { per_second: u32, retry_ms: u64 },
+    /// Too many records are being read; nothing of this one was taken.
+    #[error("too many records are being read; try again in {retry_ms} ms")]
+    Busy { retry_ms: u64 },
     #[error("the match is closed")]
     Closed,
     #[error("the record cannot be read: {0}")]
@@ -82,6 +88,16 @@ pub enum FeedError {
     /// The log refused; nothing was applied. For the operator's log.
     #[error("the event could not be kept: {0}")]
     Store(String),
+}
+
+/// The tenant has as many open matches as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{limit} matches are open and no more may be (matches.open_per_tenant); end some by POST /v1/matches/{{id}}/end, or wait: \
+     one that is over is closed by itself"
+)]
+pub struct TooManyOpen {
+    pub limit: usize,
 }
 
 /// How a native record is fed.

@@ -25,12 +25,21 @@ pub const RECORD_BYTES: usize = 8 << 20;
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1_000.0;
 /// Events of a playing record that go in at once, when many are due.
 const AT_ONCE: usize = 512;
+/// A record waits so long for its turn to be read.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A playing record tries again after this when the store refused.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What was fed of a growing record, or what plays. One call at a time.
 #[derive(Default)]
 pub(super) struct Desk(tokio::sync::Mutex<Slot>);
+
+impl Desk {
+    /// Whether a record plays, or is being taken in.
+    pub(super) fn plays(&self) -> bool {
+        self.0.try_lock().map_or(true, |slot| slot.player.is_some())
+    }
+}
 
 #[derive(Default)]
 struct Slot {
@@ -86,6 +95,17 @@ fn name(format: Option<Format>) -> Option<String> {
     Format::NAMES.iter().find(|name| Format::from_name(name) == format).map(|name| (*name).to_owned())
 }
 
+/// Beside the async threads, when it is this tenant's turn.
+async fn in_turn<T: Send + 'static>(live: &Live, what: impl FnOnce() -> T + Send + 'static) -> Result<T, FeedError> {
+    let turn = live.parts.readers.wait(&live.record().tenant_id, PATIENCE).await;
+    let turn = turn.ok_or(FeedError::Busy { retry_ms: 1_000 })?;
+    blocking(move || {
+        let _turn = turn;
+        what()
+    })
+    .await
+}
+
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> Result<T, FeedError> {
     // It ends only with the service or by a panic.
     tokio::task::spawn_blocking(what).await.map_err(|_| FeedError::Record("it could not be read through".to_owned()))
@@ -128,7 +148,7 @@ impl LiveMatch {
 async fn at_once(live: &Arc<Live>, format: Option<Format>, body: Vec<u8>) -> Result<FeedReport, FeedError> {
     let mut slot = live.records.0.lock().await;
     let reference = live.reference.clone();
-    let record = blocking(move || read(&body, format, &reference)).await??;
+    let record = in_turn(live, move || read(&body, format, &reference)).await??;
     if record.format == Format::Wire {
         let events = live.ordered(record.events.into_iter().map(|timed| timed.event).collect())?;
         let report = live.write(events, false).await?;
@@ -137,7 +157,7 @@ async fn at_once(live: &Arc<Live>, format: Option<Format>, body: Vec<u8>) -> Res
     }
     let (mark, report) = (slot.mark.clone(), live.position());
     let position = live.state().started.then_some((report.epoch, report.seq));
-    let planned = blocking(move || plan(mark.as_ref(), position, unfinished(record))).await??;
+    let planned = in_turn(live, move || plan(mark.as_ref(), position, unfinished(record))).await??;
     let mut report = match planned.events.is_empty() {
         true => report,
         false => live.write(live.ordered(planned.events)?, false).await?,
@@ -253,7 +273,7 @@ async fn recorded(
     }
     let mut slot = live.records.0.lock().await;
     let reference = live.reference.clone();
-    let (body, record) = blocking(move || {
+    let (body, record) = in_turn(live, move || {
         let record = read(&body, format, &reference)?;
         // While it plays nobody is there to hear of a refusal.
         let mut reducer = Reducer::default();

@@ -2,14 +2,16 @@
 
 use super::live::{INBOX, Live, Message, Parts};
 use super::log::replay;
+use super::sweep::Rules;
 use super::writer::{Writer, report};
-use super::{LiveMatch, Matches};
+use super::{LiveMatch, Matches, TooManyOpen};
 use crate::game::Reducer;
+use crate::server::turns::Turns;
 use crate::server::{Context, StartError};
 use crate::store::StoreError;
 use crate::store::model::Match;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,18 +19,41 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Matches that are read at once at the start.
 const READERS: usize = 8;
+/// Native records that are read at once, and of one tenant.
+const RECORDS: (usize, usize) = (4, 2);
 /// How long a writer has to take its last snapshot.
 const CLOSING: Duration = Duration::from_secs(10);
 
 pub(super) struct Registry {
-    parts: Parts,
+    pub parts: Parts,
     matches: RwLock<BTreeMap<String, Entry>>,
-    stop: CancellationToken,
+    /// Places that tenants were promised for matches that are being made.
+    promised: Mutex<BTreeMap<String, usize>>,
+    pub stop: CancellationToken,
     /// The writers end with the last clone.
     _guard: DropGuard,
 }
 
+/// A tenant's right to open one more match.
+pub struct Place {
+    registry: Arc<Registry>,
+    tenant: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut promised = self.registry.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = promised.get_mut(&self.tenant) {
+            *held -= 1;
+            if *held == 0 {
+                promised.remove(&self.tenant);
+            }
+        }
+    }
+}
+
 struct Entry {
+    tenant: String,
     live: LiveMatch,
     writer: JoinHandle<()>,
 }
@@ -42,9 +67,11 @@ impl Matches {
     pub async fn restore(context: Context) -> Result<Matches, StartError> {
         let Context { store, bus, config, .. } = context;
         let stop = CancellationToken::new();
+        let readers = Arc::new(Turns::new(RECORDS.0, RECORDS.1));
         let registry = Registry {
-            parts: Parts { store, bus, config, changes: watch::Sender::new(0) },
+            parts: Parts { store, bus, config, readers, changes: watch::Sender::new(0) },
             matches: RwLock::default(),
+            promised: Mutex::default(),
             _guard: stop.clone().drop_guard(),
             stop,
         };
@@ -63,6 +90,7 @@ impl Matches {
                 tracing::error!("a match could not be brought back: {error}");
             }
         }
+        matches.keep_sweeping();
         Ok(matches)
     }
 
@@ -101,12 +129,12 @@ impl Matches {
             return known.live.clone();
         }
         let (inbox, messages) = mpsc::channel(INBOX);
-        let id = record.id.clone();
+        let (id, tenant) = (record.id.clone(), record.tenant_id.clone());
         let live = Live::new(record, &reducer, self.registry.parts.clone(), inbox);
         let writer = Writer::new(live.clone(), messages, reducer, in_log, self.registry.stop.clone());
         let writer = if sure { writer } else { writer.unsure() };
         let live = LiveMatch { live };
-        matches.insert(id, Entry { live: live.clone(), writer: tokio::spawn(writer.run()) });
+        matches.insert(id, Entry { tenant, live: live.clone(), writer: tokio::spawn(writer.run()) });
         live
     }
 
@@ -123,6 +151,25 @@ impl Matches {
         matches.values().map(|entry| entry.live.clone()).collect()
     }
 
+    /// A place for one more match of this tenant, until it is dropped: held from before the match is added to the store until
+    /// it was opened.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyOpen`], by the setting `matches.open_per_tenant`.
+    pub fn place(&self, tenant: &str) -> Result<Place, TooManyOpen> {
+        let limit = self.registry.parts.config().matches.open_per_tenant;
+        let mut promised = self.registry.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let matches = self.registry.matches.read().unwrap_or_else(PoisonError::into_inner);
+        let open = matches.values().filter(|entry| entry.tenant == tenant).count();
+        let held = promised.entry(tenant.to_owned()).or_default();
+        if open + *held >= limit {
+            return Err(TooManyOpen { limit });
+        }
+        *held += 1;
+        Ok(Place { registry: self.registry.clone(), tenant: tenant.to_owned() })
+    }
+
     /// Takes in a match that was just added to the store.
     pub fn open(&self, record: Match) -> LiveMatch {
         let live = self.add(record, Reducer::default(), 0, true);
@@ -137,7 +184,26 @@ impl Matches {
         let (done, ended) = oneshot::channel();
         let gone = || StoreError::NotFound("match");
         live.live.inbox.send(Message::End(done)).await.map_err(|_| gone())?;
-        ended.await.map_err(|_| gone())??;
+        let broken = |_| StoreError::Backend("the writer of the match broke off".into());
+        ended.await.map_err(broken)??;
+        self.forget(id).await
+    }
+
+    /// Closes the match if nobody has ended or fed it for long enough; whether it did. Its watchers are told.
+    pub(super) async fn end_if_due(&self, live: &LiveMatch, rules: Rules, now: i64) -> Result<bool, StoreError> {
+        let (done, ended) = oneshot::channel();
+        if live.live.inbox.send(Message::EndIfDue(rules, now, done)).await.is_err() {
+            return Ok(false);
+        }
+        let due = ended.await.unwrap_or(Ok(false))?;
+        if due {
+            self.forget(&live.live.id).await?;
+        }
+        Ok(due)
+    }
+
+    /// Of a match that has ended.
+    async fn forget(&self, id: &str) -> Result<(), StoreError> {
         let entry = self.registry.matches.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(entry) = entry {
             // It has nothing more to do.

@@ -10,6 +10,8 @@ use crate::game::{MatchState, Reducer};
 use crate::server::now_ms;
 use crate::store::StoreError;
 use crate::store::model::MatchPhase;
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +30,8 @@ const LOGGED_BYTES: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// A log that could not be read is read again after this, or with the next event.
 const REREAD: Duration = Duration::from_secs(5);
+/// The pause after a fault of the program, so that one that comes back at once does not take a core.
+const AFTER_FAULT: Duration = Duration::from_millis(200);
 /// The longest that events wait to be joined; a caller whose turn is later is told to come back.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
@@ -101,7 +105,24 @@ impl Writer {
         self
     }
 
+    /// Until the match ends. What breaks off by a fault of the program begins anew from the log; its callers are told that the
+    /// fault is ours, and what they sent counts if it was logged.
     pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        while AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
+            tracing::error!(id = %self.live.id, "a match's writer broke off; it goes on from the log");
+            // What it holds may be half done. Those who wait are told by their channels' ends.
+            (self.next, self.saving, self.unsure) = (None, None, true);
+            self.waiting = Waiting::default();
+            self.waiters.clear();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(AFTER_FAULT) => {}
+            }
+        }
+    }
+
+    async fn work(&mut self) {
         if !self.unsure && self.reducer.state().started {
             self.follow_phase().await;
         }
@@ -144,6 +165,17 @@ impl Writer {
                     let gone = ended.is_ok();
                     // Who asked may have left.
                     let _ = done.send(ended);
+                    if gone {
+                        return;
+                    }
+                }
+                Message::EndIfDue(rules, now, done) => {
+                    // What was fed before it counts.
+                    self.write(Vec::new()).await;
+                    let due = self.live.is_due(rules, now);
+                    let ended = if due { self.end().await } else { Ok(()) };
+                    let gone = due && ended.is_ok();
+                    let _ = done.send(ended.map(|()| due));
                     if gone {
                         return;
                     }
@@ -241,7 +273,7 @@ impl Writer {
             false => round.run(),
             true => match tokio::task::spawn_blocking(move || round.run()).await {
                 Ok(outcome) => outcome,
-                // Its callers' channels went with it.
+                // Its callers' channels went with it; they are told that the fault is ours.
                 Err(error) => {
                     tracing::error!(id = %self.live.id, "events of a match could not be applied: {error}");
                     return;

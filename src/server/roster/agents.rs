@@ -14,6 +14,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+/// A picture waits so long for its turn to be decoded.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Frame rates that the clock can keep.
 const RATES: [u32; 5] = [24, 25, 30, 50, 60];
 /// Video, kbit/s: below, text is not readable; above, no platform takes it.
@@ -303,9 +305,15 @@ impl Service {
     pub async fn set_avatar(&self, who: &Who, id: &str, bytes: bytes::Bytes) -> Result<Agent> {
         let store = &self.context().store;
         // Not before the caller is known to own it: decoding costs.
-        store.agent(who.tenant(), id).await?;
-        let picture = bytes.clone();
-        let decoded = tokio::task::spawn_blocking(move || decode("avatar", &picture).map(drop)).await;
+        let tenant = store.agent(who.tenant(), id).await?.tenant_id;
+        let turn = self.parts.pictures.wait(&tenant, PATIENCE).await;
+        let busy = || RosterError::Busy("too many pictures are being read; try again in a moment".into());
+        let (turn, picture) = (turn.ok_or_else(busy)?, bytes.clone());
+        let decoded = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            decode("avatar", &picture).map(drop)
+        });
+        let decoded = decoded.await;
         match decoded {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -13,6 +13,8 @@ use utoipa::ToSchema;
 
 /// Longest name of a LiveKit room, characters.
 const ROOM_CHARS: usize = 128;
+/// Rooms of the service's own begin so.
+const OWN_ROOMS: &str = "agentcast-";
 
 /// A destination as it is made.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -205,7 +207,9 @@ impl Service {
             };
             let before = store.sealed_key(id).await?;
             let host = ingest_host(ingest);
-            let record_version = before.as_ref().map_or(1, |before| before.record_version + 1);
+            // Of the destination's own counter, which each key that is set or deleted raises: no version comes twice, so that
+            // an old blob does not open in the place of a newer one.
+            let record_version = before.as_ref().map_or(0, |before| before.record_version).max(d.version) + 1;
             let binding = Binding { agent: &d.agent_id, destination: id, host, record_version };
             let sealed = SealedKey {
                 destination_id: id.to_owned(),
@@ -247,7 +251,13 @@ fn room_of(kind: DestinationKind, via: Via, room: Option<&str>) -> Result<Option
         (DestinationKind::LivekitRoom, _) if via != Via::Direct => {
             Err(field("via", "a LiveKit room is reached directly; leave it out"))
         }
-        (DestinationKind::LivekitRoom, Some(room)) => text("room", room, 1, ROOM_CHARS).map(Some),
+        (DestinationKind::LivekitRoom, Some(room)) => {
+            let room = text("room", room, 1, ROOM_CHARS)?;
+            match room.to_ascii_lowercase().starts_with(OWN_ROOMS) {
+                true => Err(field("room", format!("names that begin with {OWN_ROOMS} are the service's own"))),
+                false => Ok(Some(room)),
+            }
+        }
         (DestinationKind::LivekitRoom, None) => Err(field("room", "it is missing: the name of the LiveKit room")),
         (_, Some(_)) => Err(field("room", "only a destination of kind livekit-room has one; leave it out")),
         (_, None) => Ok(None),
@@ -268,6 +278,7 @@ mod tests {
         assert_eq!(name(room_of(LivekitRoom, Via::LivekitEgress, Some("r"))), "via");
         assert_eq!(name(room_of(LivekitRoom, Via::Direct, None)), "room");
         assert_eq!(name(room_of(LivekitRoom, Via::Direct, Some(&"r".repeat(129)))), "room");
+        assert_eq!(name(room_of(LivekitRoom, Via::Direct, Some("agentcast-str_1"))), "room");
         assert_eq!(name(room_of(Twitch, Via::Direct, Some("r"))), "room");
         assert_eq!(room_of(LivekitRoom, Via::Direct, Some(" lobby ")).unwrap().as_deref(), Some("lobby"));
         assert_eq!(room_of(Twitch, Via::LivekitEgress, None).unwrap(), None);

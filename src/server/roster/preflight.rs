@@ -12,8 +12,11 @@ use crate::livekit::rooms::Rooms;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{self, AddressGuard, RtmpOptions};
 use crate::secure::ingest_host;
+use crate::server::streams::room_name;
+use crate::server::turns::Turn;
 use crate::store::model::{Agent, AgentDefaults, Destination, DestinationKind, Via};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 
@@ -75,6 +78,10 @@ impl Service {
         let store = &self.context().store;
         let destination = store.destination(who.tenant(), id).await?;
         let agent = store.agent(who.tenant(), &destination.agent_id).await?;
+        // The probe goes on after its time is up, and holds the turn until it has ended.
+        let turn = self.parts.checks.take(&agent.tenant_id).map(Arc::new);
+        let busy = || RosterError::Busy("too many checks are running; try again when one has ended".into());
+        let turn = turn.ok_or_else(busy)?;
         let mut lines = switches(&agent, &destination, self.flag().await?.enabled);
         let ends = Instant::now() + DEADLINE;
         if destination.kind == DestinationKind::LivekitRoom || destination.via == Via::LivekitEgress {
@@ -82,7 +89,7 @@ impl Service {
         }
         if let Some(ingest) = &destination.ingest {
             self.check_key(&destination, &mut lines).await?;
-            self.check_ingest(&destination, ingest, ends, &mut lines).await;
+            self.check_ingest(&destination, ingest, ends, &turn, &mut lines).await;
         }
         lines.extend(rules(destination.kind, &agent.defaults));
         Ok(lines)
@@ -107,7 +114,14 @@ impl Service {
     }
 
     /// Host, name, addresses, then TCP, TLS and the RTMP handshake.
-    async fn check_ingest(&self, destination: &Destination, ingest: &str, ends: Instant, lines: &mut Vec<CheckLine>) {
+    async fn check_ingest(
+        &self,
+        destination: &Destination,
+        ingest: &str,
+        ends: Instant,
+        turn: &Arc<Turn>,
+        lines: &mut Vec<CheckLine>,
+    ) {
         let config = self.context().config();
         if let Err(error) = config.hosts.ingest(destination.kind, ingest) {
             return lines.push(CheckLine::split(CheckLevel::Red, "host", &error.to_string()));
@@ -123,7 +137,11 @@ impl Service {
             guard: Some(AddressGuard::new(config.hosts.judge(target.host()))),
             ..RtmpOptions::default()
         };
-        let probe = tokio::task::spawn_blocking(move || rtmp::probe(&target, &options));
+        let turn = turn.clone();
+        let probe = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            rtmp::probe(&target, &options)
+        });
         match tokio::time::timeout(ends.saturating_duration_since(Instant::now()), probe).await {
             Ok(Ok(found)) => {
                 // The key is looked at above, in its own way.
@@ -157,6 +175,13 @@ impl Service {
             }
             Ok(Err(error)) => return lines.push(CheckLine::split(CheckLevel::Red, WHAT, &error.to_string())),
             Err(_) => return lines.push(late(WHAT)),
+        }
+        if let Some(room) = &destination.room {
+            let name = room_name(&destination.tenant_id, room);
+            lines.push(CheckLine::green(
+                "room",
+                format!("{room:?} is {name:?} on the LiveKit server; viewers join that"),
+            ));
         }
         if destination.via == Via::LivekitEgress {
             match tokio::time::timeout(left(), EgressApi::new(server.clone()).running(NO_ROOM)).await {

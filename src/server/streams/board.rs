@@ -5,11 +5,13 @@
 //! what fails is tried again with growing pauses and takes nothing else with it.
 
 use super::StreamState;
-use super::desired::{self, Desired, Reason, Standing, There, World};
+use super::desired::{self, Desired, Reason, There, World};
 use super::encodes::{Encode, Look, Shown};
+use super::rows::{Life, OWN, Slot, SlotState, Stream, new_record, own_room, spec};
 use super::usage::{self, Ledger, Usage};
 use crate::config::StreamingConfig;
-use crate::output::{State, Status};
+use crate::output::State;
+use crate::secure::HostRules;
 use crate::server::stage::{OnStage, Scene};
 use crate::store::model::*;
 use crate::stream::OutputId;
@@ -25,8 +27,6 @@ pub type Ms = u64;
 pub const OUTPUT_END: Duration = Duration::from_millis(700);
 /// The ending scene stays this long; what is then left of 3 s is for the ends of the outputs.
 pub const SLATE: Ms = 1_900;
-/// Whoever is not live after this long waits rather than starts.
-const STARTING: Ms = 20_000;
 /// Usage is written this often.
 const WRITE_EVERY: Ms = 10_000;
 /// Viewers on the picture change this often at most.
@@ -100,83 +100,20 @@ pub struct Board {
     pub(super) streams: BTreeMap<String, Stream>,
     pub(super) encodes: BTreeMap<u64, Encode>,
     pub(super) ledger: Ledger,
-    settings: Arc<StreamingConfig>,
+    pub(super) settings: Arc<StreamingConfig>,
+    /// Where streams may be sent to.
+    hosts: HostRules,
     /// There is a LiveKit server.
     livekit: bool,
-    world: Option<World>,
+    pub(super) world: Option<World>,
     stopped: BTreeSet<(String, String)>,
     pub(super) desired: Desired,
-    serial: u64,
-    actions: Vec<Action>,
-    draining: bool,
+    pub(super) serial: u64,
+    pub(super) actions: Vec<Action>,
+    pub(super) draining: bool,
     written: Ms,
     observed: Option<Ms>,
 }
-
-pub(super) struct Stream {
-    pub record: StreamRecord,
-    pub agent: Agent,
-    look: Look,
-    pub life: Life,
-    /// None: nothing of a match.
-    shows: Option<Shown>,
-    pub encode: Option<u64>,
-    destinations: Vec<Destination>,
-    /// By destination.
-    pub slots: BTreeMap<String, Slot>,
-    born: Ms,
-    /// Since when a destination has taken it, for the first time.
-    pub live_since: Option<Ms>,
-    pub on_air: bool,
-    /// What keeps it from an encode.
-    pub trouble: Option<String>,
-    pub warning: Option<String>,
-    told: Option<(StreamState, Option<String>)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    On,
-    /// Shows the result.
-    Over {
-        until: Ms,
-    },
-    /// Waits for the next match.
-    Idle {
-        until: Ms,
-    },
-    /// Shows the ending scene.
-    Ending {
-        until: Ms,
-        reason: String,
-    },
-}
-
-pub(super) struct Slot {
-    /// The destination as far as an output of it depends on it.
-    spec: Destination,
-    serial: u64,
-    state: SlotState,
-    output: Option<OutputId>,
-    pub status: Status,
-    key_used: bool,
-    told: Option<(&'static str, Option<String>)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum SlotState {
-    /// Somebody must do something.
-    Attention(String),
-    /// For an encode, or for another attempt.
-    Waiting {
-        not_before: Ms,
-    },
-    Making,
-    On,
-}
-
-/// Slots of ours that are no destination of anybody begin so.
-const OWN: &str = "room:";
 
 impl Board {
     pub fn new(settings: Arc<StreamingConfig>, livekit: bool) -> Board {
@@ -185,6 +122,7 @@ impl Board {
             encodes: BTreeMap::new(),
             ledger: Ledger::default(),
             settings,
+            hosts: HostRules::default(),
             livekit,
             world: None,
             stopped: BTreeSet::new(),
@@ -204,6 +142,32 @@ impl Board {
 
     pub fn set_settings(&mut self, settings: Arc<StreamingConfig>) {
         self.settings = settings;
+    }
+
+    /// Where streams may be sent to. After a change those that were refused are tried again with the next plan, and those that
+    /// run are judged anew.
+    pub fn set_hosts(&mut self, hosts: &HostRules) {
+        if self.hosts == *hosts {
+            return;
+        }
+        let before = std::mem::replace(&mut self.hosts, hosts.clone());
+        // Where a connection leads is looked at when it is made.
+        let closer = before.allow_private && !hosts.allow_private;
+        for stream in self.streams.values_mut() {
+            let run = stream.encode.and_then(|e| self.encodes.get(&e)).and_then(Encode::run);
+            for slot in stream.slots.values_mut() {
+                let anew = match slot.state {
+                    SlotState::Attention(_) => true,
+                    SlotState::On => {
+                        slot.status.state == State::NeedsAttention || closer && slot.spec.kind == DestinationKind::Rtmp
+                    }
+                    SlotState::Waiting { .. } | SlotState::Making => false,
+                };
+                if anew && let (Some(output), Some(run)) = (slot.reset(), run) {
+                    self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END });
+                }
+            }
+        }
     }
 
     /// Somebody stopped the agent's stream of this match.
@@ -372,8 +336,9 @@ impl Board {
                 None => over.push(id.clone()),
             }
         }
-        let ledger = &self.ledger;
-        let desired = desired::desired(&world, &there, &self.stopped, |agent| ledger.spent(agent), &self.settings);
+        let (ledger, day) = (&self.ledger, usage::day(wall));
+        let spent = |agent: &str| ledger.spent(agent, &day);
+        let desired = desired::desired(&world, &there, &self.stopped, spent, &self.settings);
         for (id, reason) in &desired.end {
             self.say_goodbye(id, &reason.to_string(), reason.is_clean(), now, wall);
         }
@@ -409,7 +374,7 @@ impl Board {
             self.say_goodbye(&id, &words, true, now, wall);
         }
         for stream in self.streams.values_mut() {
-            let spent = self.ledger.spent(&stream.agent.id);
+            let spent = self.ledger.spent(&stream.agent.id, &day);
             stream.warning = desired::warning(&stream.agent.limits, spent, &self.settings);
         }
         self.reconcile(now);
@@ -468,177 +433,10 @@ impl Board {
         self.actions.push(Action::Tell { tenant: tenant.into(), kind, id: id.into(), data });
     }
 
-    // Encodes.
-
-    fn reconcile(&mut self, now: Ms) {
-        if self.draining {
-            return;
-        }
-        for id in self.encodes.keys().copied().collect::<Vec<_>>() {
-            self.choose(id);
-        }
-        self.close_unused();
-        self.place(now);
-        for id in self.streams.keys().cloned().collect::<Vec<_>>() {
-            self.plug(&id, now);
-        }
-        self.scenes();
-    }
-
-    /// Streams of one encode whose matches part: it goes on with what most of them want, the others leave.
-    fn choose(&mut self, id: u64) {
-        let Some(encode) = self.encodes.get(&id) else { return };
-        let wishes: Vec<&Option<Shown>> = self.on(id).map(|s| &s.shows).collect();
-        if wishes.is_empty() {
-            return;
-        }
-        let playing: Vec<&Shown> = wishes.iter().filter_map(|w| w.as_ref()).collect();
-        let most = |shown: &&&Shown| playing.iter().filter(|other| other == shown).count();
-        let next = if playing.contains(&&encode.shown) {
-            encode.shown.clone()
-        } else {
-            // Of equals the oldest stream's: `max_by_key` takes the last.
-            playing.iter().rev().max_by_key(most).map_or(Shown::Nothing, |shown| (*shown).clone())
-        };
-        let stays = |s: &Stream| s.shows.as_ref().unwrap_or(&Shown::Nothing) == &next;
-        let leaving: Vec<String> = self.on(id).filter(|s| !stays(s)).map(|s| s.record.id.clone()).collect();
-        for id in leaving {
-            self.leave(&id);
-        }
-        if self.encodes[&id].shown != next {
-            if let Some(encode) = self.encodes.get_mut(&id) {
-                encode.show(next);
-            }
-            self.aim(id);
-        }
-    }
-
-    fn on(&self, encode: u64) -> impl Iterator<Item = &Stream> {
-        self.streams.values().filter(move |s| s.encode == Some(encode))
-    }
-
-    fn leave(&mut self, id: &str) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
-        let encode = stream.encode.take();
-        let mut gone = Vec::new();
-        for slot in stream.slots.values_mut().filter(|s| !matches!(s.state, SlotState::Attention(_))) {
-            gone.push(slot.reset());
-        }
-        let run = encode.and_then(|e| self.encodes.get(&e)).and_then(Encode::run);
-        for output in gone.into_iter().flatten() {
-            self.actions.extend(run.map(|run| Action::Remove { run, output, deadline: OUTPUT_END }));
-        }
-    }
-
-    fn close_unused(&mut self) {
-        let used: BTreeSet<u64> = self.streams.values().filter_map(|s| s.encode).collect();
-        let unused: Vec<u64> = self.encodes.keys().copied().filter(|id| !used.contains(id)).collect();
-        for encode in unused.iter().filter_map(|id| self.encodes.remove(id)) {
-            let run = encode.run();
-            self.actions.extend(run.map(|run| Action::Close { run, deadline: OUTPUT_END }));
-        }
-    }
-
-    /// Finds an encode for every stream that has none and something to send to.
-    fn place(&mut self, now: Ms) {
-        for id in self.streams.keys().cloned().collect::<Vec<_>>() {
-            let Some(stream) = self.streams.get(&id).filter(|s| s.encode.is_none()) else { continue };
-            let by_itself = self.world.as_ref().is_some_and(|w| w.by_itself);
-            let sends = by_itself || stream.destinations.iter().any(|d| self.unusable(d).is_none());
-            if stream.is_ending() || !sends {
-                continue;
-            }
-            let (look, shows) = (stream.look.clone(), stream.shows.clone());
-            let same = |e: &&Encode| e.look == look && Some(&e.shown) == shows.as_ref();
-            let found = self.encodes.values().find(same).map(|e| e.id);
-            let full = self.encodes.len() >= self.settings.max_encodes;
-            let encode = match found {
-                None if full => None,
-                found => Some(found.unwrap_or_else(|| {
-                    self.serial += 1;
-                    let encode = Encode::new(self.serial, look, shows.unwrap_or(Shown::Nothing), now);
-                    self.encodes.insert(encode.id, encode);
-                    self.serial
-                })),
-            };
-            let words = format!(
-                "all {} encodes of this machine are in use; it starts when one ends (streaming.max_encodes)",
-                self.settings.max_encodes
-            );
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.encode = encode;
-                stream.trouble = encode.is_none().then_some(words);
-            }
-            match (found, encode) {
-                (None, Some(encode)) => self.open(encode, now),
-                (Some(encode), _) => self.rename(encode),
-                _ => {}
-            }
-        }
-    }
-
-    fn open(&mut self, id: u64, now: Ms) {
-        self.serial += 1;
-        let (run, name) = (self.serial, self.on(id).next().map_or(String::new(), |s| s.agent.name.clone()));
-        if let Some(encode) = self.encodes.get_mut(&id) {
-            encode.opening(run, now);
-            let look = encode.look.clone();
-            self.actions.push(Action::Open { run, look, name });
-        }
-    }
-
-    /// What an encode shows has changed, or it has just begun.
-    fn aim(&mut self, id: u64) {
-        self.rename(id);
-        let agents = self.on(id).map(|s| (s.agent.id.clone(), s.agent.name.clone())).collect();
-        let Some(encode) = self.encodes.get_mut(&id) else { return };
-        if let (Some(run), Some(_)) = (encode.run(), encode.stage()) {
-            self.serial += 1;
-            let (aim, shown) = (self.serial, encode.shown.clone());
-            self.actions.push(Action::Aim { run, aim, shown, agents });
-        }
-    }
-
-    /// Whose broadcast it is, for the ending scene.
-    fn rename(&self, id: u64) {
-        let mut names: Vec<&str> = self.on(id).map(|s| s.agent.name.trim()).collect();
-        names.dedup();
-        if let Some(stage) = self.encodes.get(&id).and_then(Encode::stage) {
-            stage.host(&names.join(" · "));
-        }
-    }
-
-    /// An encode did not open or broke down.
-    fn failed(&mut self, id: u64, words: String, now: Ms) {
-        for stream in self.streams.values_mut().filter(|s| s.encode == Some(id)) {
-            for slot in stream.slots.values_mut().filter(|s| !matches!(s.state, SlotState::Attention(_))) {
-                // They end with it.
-                slot.reset();
-            }
-        }
-        let Some(encode) = self.encodes.get_mut(&id) else { return };
-        tracing::error!("a stream's picture: {words}");
-        let run = encode.rest(words, now);
-        self.actions.extend(run.map(|run| Action::Close { run, deadline: OUTPUT_END }));
-    }
-
-    /// Puts the ending scene on, or what an operator chose.
-    fn scenes(&mut self) {
-        let slates: Vec<u64> = self
-            .encodes
-            .keys()
-            .copied()
-            .filter(|id| self.on(*id).next().is_some() && self.on(*id).all(Stream::is_ending))
-            .collect();
-        for (id, encode) in &mut self.encodes {
-            encode.put_on(if slates.contains(id) { Some(Scene::Ending) } else { encode.operator });
-        }
-    }
-
     // Destinations.
 
     /// Brings a stream's slots in line with its destinations, and makes outputs where they can be.
-    fn plug(&mut self, id: &str, now: Ms) {
+    pub(super) fn plug(&mut self, id: &str, now: Ms) {
         let Some(stream) = self.streams.get(id).filter(|s| !s.is_ending()) else { return };
         let mut specs = stream.destinations.clone();
         let through = |d: &&Destination| d.via == Via::LivekitEgress && self.unusable(d).is_none();
@@ -671,7 +469,15 @@ impl Board {
         for (spec, note) in specs.into_iter().zip(notes) {
             let slot = stream.slots.entry(spec.id.clone()).or_insert_with(|| Slot::new(spec.clone()));
             match note {
-                Some(words) => slot.state = SlotState::Attention(words),
+                Some(words) => {
+                    let state = SlotState::Attention(words);
+                    if slot.state != state {
+                        if let (Some(output), Some(run)) = (slot.reset(), run) {
+                            self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END });
+                        }
+                        slot.state = state;
+                    }
+                }
                 None => {
                     let SlotState::Waiting { not_before } = slot.state else { continue };
                     let Some(run) = run.filter(|_| not_before <= now) else { continue };
@@ -691,7 +497,7 @@ impl Board {
     }
 
     /// Why nothing can be sent to a destination before somebody changes it.
-    fn unusable(&self, d: &Destination) -> Option<String> {
+    pub(super) fn unusable(&self, d: &Destination) -> Option<String> {
         let needs_livekit = d.kind == DestinationKind::LivekitRoom || d.via == Via::LivekitEgress;
         if needs_livekit && !self.livekit {
             return Some(
@@ -702,8 +508,11 @@ impl Board {
         if d.kind == DestinationKind::LivekitRoom {
             return d.room.is_none().then(|| "it names no room; set `room`".into());
         }
-        if d.ingest.is_none() {
+        let Some(ingest) = &d.ingest else {
             return Some("it has no ingest address; set `ingest`".into());
+        };
+        if let Err(error) = self.hosts.ingest(d.kind, ingest) {
+            return Some(error.to_string());
         }
         d.key.is_none().then(|| format!("no stream key is set; PUT /v1/destinations/{}/key", d.id))
     }
@@ -769,178 +578,6 @@ impl Board {
                 encode.set_viewers(viewers, now, VIEWERS_EVERY);
             }
         }
-    }
-}
-
-impl Stream {
-    fn new(record: StreamRecord, agent: Agent, now: Ms) -> Stream {
-        Stream {
-            look: Look::of(&agent.defaults),
-            record,
-            agent,
-            life: Life::On,
-            shows: None,
-            encode: None,
-            destinations: Vec::new(),
-            slots: BTreeMap::new(),
-            born: now,
-            live_since: None,
-            on_air: false,
-            trouble: None,
-            warning: None,
-            told: None,
-        }
-    }
-
-    pub fn is_ending(&self) -> bool {
-        matches!(self.life, Life::Ending { .. })
-    }
-
-    /// Moves on with its match and the time. None: it has waited long enough.
-    fn standing(&mut self, world: &World, settings: &StreamingConfig, now: Ms, wall: Millis) -> Option<Standing> {
-        let known = world.matches.iter().find(|m| m.id == self.record.match_id);
-        let phase = known.map_or(MatchPhase::Closed, |m| m.phase);
-        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        if self.life == Life::On {
-            self.life = match (phase, known) {
-                // What is held back is still to be seen.
-                (MatchPhase::Over, Some(m)) => {
-                    let stays = ms(settings.over).saturating_add(self.look.delay_ms.unsigned_abs());
-                    let since = m.ended_at.map_or(0, |at| wall.saturating_sub(at).max(0).unsigned_abs());
-                    Life::Over { until: now + stays.saturating_sub(since) }
-                }
-                (MatchPhase::Closed, _) => Life::Idle { until: now + ms(settings.idle) },
-                _ => Life::On,
-            };
-        }
-        match self.life {
-            Life::Over { .. } if phase == MatchPhase::Running => {
-                self.life = Life::On;
-                Some(Standing::Playing)
-            }
-            Life::Over { until } if now < until => {
-                if let (None, Some(m)) = (&self.shows, known) {
-                    self.shows = Some(Shown::of(m, &self.agent));
-                }
-                Some(Standing::Lingering)
-            }
-            Life::Over { .. } => {
-                self.life = Life::Idle { until: now + ms(settings.idle) };
-                self.shows = None;
-                Some(Standing::Free)
-            }
-            Life::Idle { until } => {
-                self.shows = None;
-                (now < until).then_some(Standing::Free)
-            }
-            Life::On | Life::Ending { .. } => Some(Standing::Playing),
-        }
-    }
-
-    pub fn state(&self, now: Ms) -> StreamState {
-        let hopeless = || !self.slots.is_empty() && self.slots.values().all(|s| s.word() == "needs-attention");
-        match self.life {
-            Life::Ending { .. } => StreamState::Ending,
-            _ if self.on_air => StreamState::Live,
-            _ if self.live_since.is_some() || now >= self.born + STARTING || hopeless() => StreamState::Waiting,
-            _ => StreamState::Starting,
-        }
-    }
-
-    /// What is wrong, or soon will be.
-    pub fn words(&self, encode: Option<&Encode>) -> Option<String> {
-        if let Life::Ending { reason, .. } = &self.life {
-            return Some(reason.clone());
-        }
-        self.trouble.clone().or_else(|| encode.and_then(Encode::words)).or_else(|| self.warning.clone())
-    }
-}
-
-impl Slot {
-    fn new(spec: Destination) -> Slot {
-        Slot {
-            spec,
-            serial: 0,
-            state: SlotState::Waiting { not_before: 0 },
-            output: None,
-            status: Status::default(),
-            key_used: false,
-            told: None,
-        }
-    }
-
-    /// Without an encode. Returns the output that it had.
-    fn reset(&mut self) -> Option<OutputId> {
-        (self.state, self.serial) = (SlotState::Waiting { not_before: 0 }, 0);
-        let last_error = self.status.last_error.take();
-        self.status = Status { name: std::mem::take(&mut self.status.name), last_error, ..Status::default() };
-        self.key_used = false;
-        self.output.take()
-    }
-
-    fn is_live(&self) -> bool {
-        self.state == SlotState::On && self.status.state == State::Live
-    }
-
-    pub fn is_own(id: &str) -> bool {
-        id.starts_with(OWN)
-    }
-
-    /// For people, before its output has a name.
-    pub fn name(&self) -> String {
-        if !self.status.name.is_empty() {
-            return self.status.name.clone();
-        }
-        match (&self.spec.room, &self.spec.ingest) {
-            (Some(room), _) => format!("livekit {room}"),
-            (None, Some(ingest)) => {
-                let (scheme, rest) = ingest.split_once("://").unwrap_or(("rtmp", ingest));
-                format!("{scheme} {}", rest.split('/').next().unwrap_or_default())
-            }
-            (None, None) => self.spec.kind.to_string(),
-        }
-    }
-
-    pub fn word(&self) -> &'static str {
-        match (&self.state, self.status.state) {
-            (SlotState::Attention(_), _) | (SlotState::On, State::NeedsAttention) => "needs-attention",
-            (SlotState::Waiting { .. }, _) => "idle",
-            (SlotState::Making, _) | (SlotState::On, State::Idle | State::Connecting) => "connecting",
-            (SlotState::On, State::Live) => "live",
-            (SlotState::On, State::Reconnecting) => "reconnecting",
-            (SlotState::On, State::Stopped) => "stopped",
-        }
-    }
-
-    pub fn words(&self) -> Option<String> {
-        match &self.state {
-            SlotState::Attention(words) => Some(words.clone()),
-            _ => self.status.last_error.clone(),
-        }
-    }
-}
-
-/// The room of a stream that has none of its own.
-fn own_room(stream: &str) -> String {
-    format!("agentcast-{stream}")
-}
-
-/// A destination without what an output does not depend on.
-fn spec(d: &Destination) -> Destination {
-    let key = d.key.clone().map(|key| KeyInfo { last_used_at: None, ..key });
-    Destination { key, enabled: true, version: 0, created_at: 0, updated_at: 0, ..d.clone() }
-}
-
-fn new_record(agent: &Agent, match_id: &str, wall: Millis) -> StreamRecord {
-    StreamRecord {
-        id: crate::secure::new_id("str"),
-        tenant_id: agent.tenant_id.clone(),
-        agent_id: agent.id.clone(),
-        match_id: match_id.into(),
-        wanted: true,
-        created_at: wall,
-        ended_at: None,
-        reason: None,
     }
 }
 

@@ -3,7 +3,7 @@ use super::super::samples::{agent, destination, match_, room};
 use super::*;
 use crate::encode::{Profile, VideoCodec, VideoSettings};
 use crate::game::{MatchState, View};
-use crate::output::{Destination as Output, Viewers};
+use crate::output::{Destination as Output, State, Status, Viewers};
 use crate::stream::{Eyes, StreamStatus};
 use std::sync::Mutex;
 
@@ -76,6 +76,7 @@ struct Rig {
     told: Vec<(&'static str, String, serde_json::Value)>,
     written: Vec<Usage>,
     used: Vec<String>,
+    orders: Vec<Order>,
     opened: u32,
     /// Nothing opens: with these words, or never.
     no_open: Option<Option<&'static str>>,
@@ -106,11 +107,13 @@ impl Rig {
             told: Vec::new(),
             written: Vec::new(),
             used: Vec::new(),
+            orders: Vec::new(),
             opened: 0,
             no_open: None,
             no_make: BTreeMap::new(),
             states: BTreeMap::new(),
         };
+        rig.board.set_hosts(&hosts(&["127.0.0.1:*"], true));
         rig.look();
         rig
     }
@@ -166,7 +169,8 @@ impl Rig {
             }
             Action::Aim { run, shown, .. } => _ = self.shown.insert(run, shown),
             Action::Make { run, serial, order } => {
-                let id = order.destination.id;
+                let id = order.destination.id.clone();
+                self.orders.push(*order);
                 let made = match self.no_make.get(&id) {
                     Some(not) => Err(not.clone()),
                     None => {
@@ -240,6 +244,10 @@ impl Rig {
         assert_eq!(self.runs.len(), 1);
         self.runs.values().next().unwrap().0.lock().unwrap().clone()
     }
+}
+
+fn hosts(allowed: &[&str], allow_private: bool) -> HostRules {
+    HostRules { allowed: allowed.iter().map(|host| (*host).to_owned()).collect(), allow_private }
 }
 
 use MatchPhase::{Closed, Over, Running, Waiting};
@@ -560,12 +568,10 @@ fn minutes_are_counted_warned_of_and_end_the_stream_cleanly() {
     let seconds: i64 = rig.written.iter().map(|u| u.stream_seconds).sum();
     assert!((60..=63).contains(&seconds), "{seconds}");
     assert!(rig.written.len() >= 6, "every 10 s, so that a crash loses no more");
-    // Until the next day.
+    // Until the next day, without anything being added to its figures.
     rig.look();
     assert!(rig.streams().is_empty());
     rig.now += 13 * 3_600_000;
-    let day = usage::day(rig.wall());
-    rig.board.ledger.add("ten_1", "a", &day, 0, 0);
     rig.look();
     assert_eq!(rig.streams().len(), 1);
 }
@@ -650,4 +656,50 @@ fn a_drain_ends_every_picture_and_no_record() {
     assert!(!rig.written.is_empty());
     rig.look();
     assert!(rig.runs.is_empty(), "nothing begins any more");
+}
+
+#[test]
+fn hosts_that_are_allowed_or_not_any_more_count_at_once_for_streams_that_run() {
+    let mut rig = Rig::new(&["a", "b"], &[("m", &["a", "b"], Waiting)]);
+    rig.candidate("b").destinations[0].ingest = Some("rtmp://live.example.com/app".into());
+    rig.candidate("b").destinations.push(room("r-b", "b"));
+    rig.phase("m", Running);
+    assert_eq!(rig.live(), ["d-a", "r-b"]);
+    let state = |rig: &Rig, agent: usize, id: &str| {
+        let views = rig.board.views(None, rig.now);
+        let found = views[agent].destinations.iter().find(|d| d.id == id).unwrap();
+        (found.state, found.trouble.clone())
+    };
+    assert_eq!(state(&rig, 1, "d-b").0, "needs-attention");
+    rig.board.set_hosts(&hosts(&["127.0.0.1:*", "live.example.com"], true));
+    rig.look();
+    assert_eq!((rig.live(), state(&rig, 1, "d-b")), (vec!["d-a", "d-b", "r-b"], ("live", None)));
+    // Taken off the list: its output ends, nobody else's does.
+    rig.board.set_hosts(&hosts(&["127.0.0.1:*"], true));
+    rig.look();
+    assert_eq!(rig.live(), ["d-a", "r-b"]);
+    assert!(state(&rig, 1, "d-b").1.is_some_and(|words| words.contains("live.example.com")));
+    // What was refused where it connected, or when it was made, is tried again.
+    rig.states.insert("d-a".into(), State::NeedsAttention);
+    rig.pass(200);
+    let before = rig.outputs.keys().copied().collect::<Vec<_>>();
+    rig.board.set_hosts(&hosts(&["127.0.0.1"], false));
+    rig.board.set_hosts(&hosts(&["127.0.0.1:1935"], true));
+    rig.look();
+    assert_eq!(rig.live(), ["d-a", "r-b"]);
+    assert_ne!(before, rig.outputs.keys().copied().collect::<Vec<_>>(), "a new output");
+}
+
+#[test]
+fn tenants_who_name_their_rooms_alike_do_not_meet() {
+    let mut rig = Rig::new(&["a", "b"], &[("m", &["a"], Waiting), ("n", &["b"], Waiting)]);
+    for (agent, tenant) in [("a", "ten_1"), ("b", "ten_2")] {
+        let theirs = Destination { tenant_id: tenant.into(), ..room(&format!("r-{agent}"), agent) };
+        rig.candidate(agent).agent.tenant_id = tenant.into();
+        rig.candidate(agent).destinations = vec![theirs];
+    }
+    rig.phase("m", Running);
+    rig.phase("n", Running);
+    let rooms: Vec<_> = rig.orders.iter().map(|order| order.destination.room.clone().unwrap()).collect();
+    assert_eq!(rooms, ["ten_1-arena", "ten_2-arena"]);
 }

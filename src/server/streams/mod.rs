@@ -6,8 +6,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`desired`] | who should be on air: a pure function |
-//! | [`board`] | what is on air, and what must be done about the difference: no I/O, time is an argument |
+//! | `desired` | who should be on air: a pure function |
+//! | `board` | what is on air, and what must be done about the difference: no I/O, time is an argument |
+//! | `places` | the board's part that puts streams on encodes |
+//! | `rows` | a stream and its destinations as the board keeps them |
 //! | `encodes` | a render + encode as the board sees it: its look, what it shows, its failures |
 //! | `usage` | minutes and outputs of agents |
 //! | `supervisor` | tasks: looking up, time, writing, doing what the board wants |
@@ -20,6 +22,8 @@ mod crew;
 mod desired;
 mod encodes;
 mod outputs;
+mod places;
+mod rows;
 #[cfg(test)]
 mod samples;
 mod supervisor;
@@ -27,6 +31,8 @@ mod usage;
 mod view;
 
 use super::matches::Matches;
+pub use rows::room_name;
+
 use super::stage::{Scene, Stage};
 use super::{Context, StartError};
 use crate::store::model::{MatchPhase, Millis, StreamRecord};
@@ -94,7 +100,7 @@ pub enum StreamState {
 pub struct DestinationView {
     /// `dst_…`
     pub id: String,
-    /// Never holds a key.
+    /// Never holds a key. Of a LiveKit room it has the name that the LiveKit server knows, `<tenantId>-<room>`.
     pub name: String,
     /// `idle`, `connecting`, `live`, `reconnecting`, `needs-attention` or `stopped`.
     pub state: &'static str,
@@ -149,6 +155,11 @@ impl Streams {
     /// Streams that have not ended; of one tenant, or all.
     pub fn list(&self, tenant: Option<&str>) -> Vec<StreamView> {
         self.supervisor().apply(|board, now, _| board.views(tenant, now))
+    }
+
+    /// Records of streams that the store has not taken yet, as they are now: of streams that run, and of ended ones.
+    pub fn unwritten(&self, tenant: Option<&str>) -> Vec<StreamRecord> {
+        self.supervisor().unwritten(tenant)
     }
 
     pub fn get(&self, tenant: Option<&str>, id: &str) -> Option<StreamView> {

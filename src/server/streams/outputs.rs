@@ -66,7 +66,12 @@ pub async fn make(
         Via::Direct => {
             let config = context.config();
             // Asked before each connect: a name may lead elsewhere by then.
-            let guard = Some(AddressGuard::new(config.hosts.judge(target.host())));
+            let (rules, host) = (context.config.clone(), target.host().to_owned());
+            let guard = Some(AddressGuard::new(move |address| {
+                // By the rules of that moment: a reload may have changed them.
+                let hosts = rules.read().unwrap_or_else(PoisonError::into_inner).hosts.clone();
+                hosts.judge(&host)(address)
+            }));
             let options = RtmpOptions { ca_file: config.ca_file.clone(), guard, ..RtmpOptions::default() };
             Ok(Box::new(RtmpOutput::spawn(target, options).map_err(thread)?))
         }

@@ -32,6 +32,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Writes that may wait for the store.
 const WRITES: usize = 4_096;
+/// Records that the store refused are put again after this.
+const REWRITE: Duration = Duration::from_secs(1);
 /// A write is tried this often, with growing pauses.
 const TRIES: u32 = 5;
 
@@ -50,16 +52,19 @@ pub struct Supervisor {
     /// Looks up to this one may have seen the flag before it went off.
     void: AtomicU64,
     writes: mpsc::Sender<Write>,
+    /// Records of streams that the store does not have yet, by id: the last state of each counts.
+    unwritten: Mutex<BTreeMap<String, StreamRecord>>,
     pub stop: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     runtime: Handle,
 }
 
 enum Write {
-    Put(StreamRecord),
+    /// There are records to put.
+    Put,
     KeyUsed(String, Millis),
     Usage(Usage),
-    /// Answered when everything before it was done.
+    /// Answered when everything before it was done, and all records are written.
     Flush(oneshot::Sender<()>),
 }
 
@@ -86,6 +91,7 @@ impl Supervisor {
             looks: AtomicU64::new(0),
             void: AtomicU64::new(0),
             writes,
+            unwritten: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: Mutex::default(),
             runtime: Handle::current(),
@@ -195,6 +201,7 @@ impl Supervisor {
             // Read under the board's lock, under which it is written.
             if look > self.void.load(Ordering::SeqCst) {
                 board.set_settings(Arc::new(config.streaming.clone()));
+                board.set_hosts(&config.hosts);
                 let by_itself = self.stage.shows_by_itself();
                 board.world(World { flag, agents, matches, by_itself }, now, wall);
             }
@@ -300,18 +307,66 @@ impl Supervisor {
     }
 
     async fn write(self: Arc<Self>, mut waiting: mpsc::Receiver<Write>) {
+        let mut flushes = Vec::new();
+        let mut again = None;
         loop {
             let write = tokio::select! {
                 biased;
                 write = waiting.recv() => write,
                 () = self.stop.cancelled() => return,
+                () = tokio::time::sleep_until(again.unwrap_or_else(tokio::time::Instant::now)), if again.is_some() => {
+                    Some(Write::Put)
+                }
             };
             match write {
                 None => return,
-                Some(Write::Flush(done)) => _ = done.send(()),
-                Some(write) => self.write_one(write).await,
+                Some(Write::Flush(done)) => flushes.push(done),
+                Some(Write::Put) => {}
+                Some(write) => {
+                    self.write_one(write).await;
+                    continue;
+                }
+            }
+            match self.put_records().await {
+                true => {
+                    again = None;
+                    flushes.drain(..).for_each(|done| _ = done.send(()));
+                }
+                false => again = Some(tokio::time::Instant::now() + REWRITE),
             }
         }
+    }
+
+    /// Puts the records that the store does not have; whether it has all of them now.
+    async fn put_records(&self) -> bool {
+        let lock = || self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = lock().clone();
+        for (id, record) in waiting {
+            match self.context.store.put_stream(&record).await {
+                // Its owner may be deleted meanwhile.
+                Ok(()) | Err(StoreError::NotFound(_)) => {
+                    let mut unwritten = lock();
+                    // A newer state of it waits for its own turn.
+                    if unwritten.get(&id) == Some(&record) {
+                        unwritten.remove(&id);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(
+                        stream = id,
+                        "the store does not take a stream's record, it is tried again: {error}"
+                    );
+                    return false;
+                }
+            }
+        }
+        lock().is_empty()
+    }
+
+    /// Records that the store does not have yet, of one tenant or all.
+    pub fn unwritten(&self, tenant: Option<&str>) -> Vec<StreamRecord> {
+        let unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        unwritten.values().filter(|record| tenant.is_none_or(|t| record.tenant_id == t)).cloned().collect()
     }
 
     async fn write_one(self: &Arc<Self>, write: Write) {
@@ -319,12 +374,11 @@ impl Supervisor {
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
             let done = match &write {
-                Write::Put(record) => store.put_stream(record).await,
                 Write::KeyUsed(destination, at) => store.key_used(destination, *at).await,
                 Write::Usage(u) => {
                     store.add_usage(&u.tenant, &u.agent, &u.day, u.stream_seconds, u.output_seconds).await
                 }
-                Write::Flush(_) => Ok(()),
+                Write::Put | Write::Flush(_) => Ok(()),
             };
             match done {
                 // A destination or agent may be deleted meanwhile.
@@ -369,7 +423,13 @@ impl Supervisor {
                     }
                 });
             }
-            Action::Put(record) => self.later(Write::Put(record)),
+            Action::Put(record) => {
+                let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+                unwritten.insert(record.id.clone(), record);
+                drop(unwritten);
+                // Where the queue is full, what is in it comes to the records, too.
+                let _ = self.writes.try_send(Write::Put);
+            }
             Action::KeyUsed { destination } => self.later(Write::KeyUsed(destination, now_ms())),
             Action::Write(usage) => self.later(Write::Usage(usage)),
             Action::Tell { tenant, kind, id, data } => self.context.bus.tell(Some(&tenant), kind, &id, data),
@@ -378,7 +438,7 @@ impl Supervisor {
 
     fn later(&self, write: Write) {
         if self.writes.try_send(write).is_err() {
-            tracing::error!("the store is too slow: a stream's record or figure is lost");
+            tracing::error!("the store is too slow: a stream's figure is lost");
         }
     }
 

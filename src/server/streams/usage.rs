@@ -76,8 +76,18 @@ impl Ledger {
         account.spent.month_output_ms += ms * outputs;
     }
 
-    pub fn spent(&self, agent: &str) -> Spent {
-        self.accounts.get(agent).map(|account| account.spent).unwrap_or_default()
+    /// What the agent has used on this day and in its month. An agent that is off air has no figures added to it: those
+    /// of days that are over count no more.
+    pub fn spent(&self, agent: &str, day: &str) -> Spent {
+        let Some(account) = self.accounts.get(agent) else { return Spent::default() };
+        let mut spent = account.spent;
+        if account.day != day {
+            spent.today_ms = 0;
+        }
+        if month(&account.day) != month(day) {
+            spent.month_output_ms = 0;
+        }
+        spent
     }
 
     /// Whole seconds to write; the rest waits.
@@ -148,7 +158,7 @@ mod tests {
         ledger.add("t", "a", "2026-11-21", 500, 0);
         let again = ledger.take();
         assert_eq!((again[0].stream_seconds, again[0].output_seconds), (3, 5));
-        assert_eq!(ledger.spent("a"), Spent { today_ms: 3_000, month_output_ms: 5_000 });
+        assert_eq!(ledger.spent("a", "2026-11-21"), Spent { today_ms: 3_000, month_output_ms: 5_000 });
     }
 
     #[test]
@@ -157,14 +167,17 @@ mod tests {
         let rows = [row("2026-10-31", 900, 900), row("2026-11-20", 60, 120), row("2026-11-21", 30, 30)];
         ledger.open("t", "a", "2026-11-21", &rows);
         assert!(ledger.knows("a", "2026-11-30") && !ledger.knows("a", "2026-12-01"));
-        assert_eq!(ledger.spent("a"), Spent { today_ms: 30_000, month_output_ms: 150_000 });
+        assert_eq!(ledger.spent("a", "2026-11-21"), Spent { today_ms: 30_000, month_output_ms: 150_000 });
+        // Off air over midnight, and over the end of the month.
+        assert_eq!(ledger.spent("a", "2026-11-22"), Spent { today_ms: 0, month_output_ms: 150_000 });
+        assert_eq!(ledger.spent("a", "2026-12-01"), Spent::default());
         ledger.add("t", "a", "2026-11-21", 2_000, 1);
         ledger.add("t", "a", "2026-11-22", 1_000, 1);
-        assert_eq!(ledger.spent("a"), Spent { today_ms: 1_000, month_output_ms: 153_000 });
+        assert_eq!(ledger.spent("a", "2026-11-22"), Spent { today_ms: 1_000, month_output_ms: 153_000 });
         let days: Vec<_> = ledger.take().into_iter().map(|u| (u.day, u.stream_seconds)).collect();
         assert_eq!(days, [("2026-11-21".into(), 2), ("2026-11-22".into(), 1)]);
         ledger.add("t", "a", "2026-12-01", 1_000, 1);
-        assert_eq!(ledger.spent("a"), Spent { today_ms: 1_000, month_output_ms: 1_000 });
+        assert_eq!(ledger.spent("a", "2026-12-01"), Spent { today_ms: 1_000, month_output_ms: 1_000 });
     }
 
     #[test]

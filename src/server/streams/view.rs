@@ -1,6 +1,7 @@
 //! Streams as operators see them.
 
-use super::board::{Board, Life, Ms, Slot, Stream};
+use super::board::{Board, Ms};
+use super::rows::{Life, Slot, Stream};
 use super::{DestinationView, StreamView};
 use crate::server::stage::Scene;
 
