@@ -273,6 +273,7 @@ fn no_secret_of_the_service_is_ever_said() {
     let address = line.split("http://").nth(1).and_then(|a| a.split('/').next()).unwrap().to_owned();
     let status = support::http::get(&address, "/status.json", &[]);
     assert!(status.starts_with("HTTP/1.1 200"), "{status}");
+    assert!(status.contains("x-request-id: ") && status.contains("nosniff"), "as every other answer: {status}");
     let lines = command_lines(program.pid()).join("\n");
     assert!(lines.contains("serve"), "{lines}");
     program.signal(libc::SIGHUP);

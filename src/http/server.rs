@@ -194,7 +194,7 @@ async fn connection(
             Ok::<_, Infallible>(running.follow(response))
         }
     });
-    let end = over(seen, limits, http2);
+    let end = over(seen.clone(), limits, http2);
     let io = TokioIo::new(stream);
     if http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -204,12 +204,12 @@ async fn connection(
             .max_header_list_size(HEAD_BYTES as u32)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG);
-        drive(builder.serve_connection(io, service), |c| c.graceful_shutdown(), end, limits, close).await;
+        drive(builder.serve_connection(io, service), |c| c.graceful_shutdown(), end, seen, limits, close).await;
     } else {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_BYTES);
         let serve = builder.serve_connection(io, service).with_upgrades();
-        drive(serve, |c| c.graceful_shutdown(), end, limits, close).await;
+        drive(serve, |c| c.graceful_shutdown(), end, seen, limits, close).await;
     }
 }
 
@@ -218,6 +218,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     shut: impl Fn(Pin<&mut C>),
     end: impl Future<Output = ()>,
+    mut traffic: watch::Receiver<Traffic>,
     limits: Limits,
     close: CancellationToken,
 ) {
@@ -231,9 +232,15 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         }
         () = end => {
             shut(connection.as_mut());
-            match tokio::time::timeout(limits.finish, connection).await {
-                Ok(served) => served,
-                Err(_) => return,
+            // What runs gets its time; then the answer has to leave, and HTTP/2 to say goodbye.
+            let late = async {
+                let done = traffic.wait_for(|traffic| traffic.running == 0);
+                let _ = tokio::time::timeout(limits.finish, done).await;
+                tokio::time::sleep(limits.close).await;
+            };
+            tokio::select! {
+                served = connection => served,
+                () = late => return,
             }
         }
     };

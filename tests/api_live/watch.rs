@@ -180,7 +180,9 @@ fn sockets_close_within_5_s_of_a_revocation_even_by_another_process() {
         push(&session, &Sender::new(reference).started());
         let (mut feed, mut watch) = (Socket::browser(&session, "/feed"), Socket::browser(&session, "/watch"));
         let mut sse = Sse::open(&house.address, &session.path("/watch"), &session.token, &[]);
-        (feed.json(), watch.json(), sse.next().unwrap());
+        feed.json();
+        watch.json();
+        sse.next().unwrap();
         let began = Instant::now();
         match elsewhere {
             false => _ = house.game.delete(&session.path("")).expect(204),
@@ -267,7 +269,9 @@ fn sockets_and_streams_end_when_the_service_does() {
     push(&session, &Sender::new("m").started());
     let (mut feed, mut watch) = (Socket::browser(&session, "/feed"), Socket::browser(&session, "/watch"));
     let mut sse = Sse::open(&house.address, &session.path("/watch"), &session.token, &[]);
-    (feed.json(), watch.json(), sse.next().unwrap());
+    feed.json();
+    watch.json();
+    sse.next().unwrap();
     house.api.closing.cancel();
     assert_eq!((feed.closed(), watch.closed()), (1012, 1012));
     assert_eq!(sse.next().unwrap().2["reason"], "restart");

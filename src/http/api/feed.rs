@@ -212,7 +212,7 @@ pub(super) async fn feed_socket(
     }
     let upgrade =
         upgrade.map_err(|e| Problem::new(Kind::MALFORMED, format!("this is a WebSocket: {}", e.body_text())))?;
-    let permit = if feeder.is_none() { Some(stranger(&api)?) } else { None };
+    let permit = if feeder.is_none() { Some(api.live.stranger(&visitor)?) } else { None };
     Ok(upgrade.max_message_size(EVENTS_BYTES).max_frame_size(EVENTS_BYTES).on_upgrade(move |socket| {
         let tasks = api.tasks.clone();
         tasks.track_future(async move {
@@ -232,12 +232,6 @@ pub(super) async fn feed_socket(
             }
         })
     }))
-}
-
-/// A place for a socket that has yet to say who it is.
-pub(super) fn stranger(api: &Api) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
-    let permit = api.live.strangers.clone().try_acquire_owned();
-    permit.map_err(|_| Problem::new(Kind::UNAVAILABLE, "too many sockets wait to say who they are").retry_after(5))
 }
 
 /// Feeds what the sender says until one end is over. None: the sender has gone.

@@ -6,7 +6,6 @@
 //!   without what is shown only once. Another request under the same key is 422, one that still runs 409.
 
 use super::Api;
-use super::auth::Visitor;
 use super::problem::{Kind, Problem};
 use crate::config::Config;
 use crate::http::server::Guest;
@@ -30,18 +29,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Tokens and codes of one session, made for one address: a page needs one each 15 minutes, and several may be behind one
-/// address.
-const RENEWALS_PER_MINUTE: u32 = 120;
-
 /// The limiters of the API, and what is under way.
 pub struct Guard {
     config: Arc<RwLock<Arc<Config>>>,
     limiters: RwLock<Arc<Limiters>>,
     /// Addresses that have used up their refusals, until when.
     barred: Mutex<HashMap<IpAddr, Instant>>,
-    /// By session and address.
-    renewals: Limiter<(String, IpAddr)>,
     /// Idempotency keys of calls that run.
     running: Mutex<HashSet<(String, String)>>,
 }
@@ -100,8 +93,7 @@ impl Guard {
     pub fn new(config: Arc<RwLock<Arc<Config>>>) -> Guard {
         let now = config.read().unwrap_or_else(PoisonError::into_inner).clone();
         let limiters = RwLock::new(Arc::new(Limiters::of(now, None)));
-        let renewals = Limiter::new("renewals", Quota::per_minute(at_least_one(RENEWALS_PER_MINUTE)));
-        Guard { config, limiters, barred: Mutex::default(), renewals, running: Mutex::default() }
+        Guard { config, limiters, barred: Mutex::default(), running: Mutex::default() }
     }
 
     fn limiters(&self) -> Arc<Limiters> {
@@ -116,15 +108,6 @@ impl Guard {
             *limiters = Arc::new(Limiters::of(now, Some(&**limiters)));
         }
         limiters.clone()
-    }
-
-    /// Counts a token or a code that is about to be made for a session.
-    ///
-    /// # Errors
-    /// 429.
-    pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
-        let key = (session.to_owned(), address(visitor.from));
-        self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
     }
 
     /// Counts a request with this key.
@@ -205,7 +188,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 /// Checks between two sweeps of those that have been quiet.
 const SWEEP: u32 = 4_096;
 
-struct Limiter<K: Clone + Hash + Eq> {
+/// A limiter for each of many.
+pub(super) struct Limiter<K: Clone + Hash + Eq> {
     name: &'static str,
     quota: Quota,
     limiter: RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>,
@@ -213,12 +197,12 @@ struct Limiter<K: Clone + Hash + Eq> {
 }
 
 impl<K: Clone + Hash + Eq> Limiter<K> {
-    fn new(name: &'static str, quota: Quota) -> Limiter<K> {
+    pub(super) fn new(name: &'static str, quota: Quota) -> Limiter<K> {
         let limiter = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
         Limiter { name, quota, limiter, checks: AtomicU32::new(0) }
     }
 
-    fn take(&self, key: &K, trail: Option<&Trail>, what: &str) -> Result<(), Problem> {
+    pub(super) fn take(&self, key: &K, trail: Option<&Trail>, what: &str) -> Result<(), Problem> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             self.limiter.retain_recent();
         }

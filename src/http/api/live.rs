@@ -1,35 +1,45 @@
 //! What open connections share: the pictures of a match that watchers of one view get, when a session or a key ends, and the
 //! end of them all.
 
-use super::auth::SIGN_IN;
+use super::auth::{SIGN_IN, Visitor};
+use super::guard::{Limiter, network};
 use super::metrics::Metrics;
+use super::problem::{Kind, Problem};
 use super::state::{StateOut, filtered};
 use crate::game::View;
 use crate::server::matches::LiveMatch;
 use crate::server::now_ms;
 use crate::store::model::Millis;
 use crate::store::{Store, StoreError};
+use governor::Quota;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// A watcher gets at most one state in this time: about 30 a second.
 const BETWEEN_STATES: Duration = Duration::from_millis(33);
 /// How often a session or key that holds connections is looked up. Half of what it may take to end them, and more.
 const LOOK: Duration = Duration::from_secs(2);
-/// WebSockets that have not yet said who they are.
-const STRANGERS: usize = 256;
+/// Tokens and codes of one session a minute for one address: a page needs one in 15 minutes, and many pages may be behind
+/// one address.
+const RENEWALS: NonZeroU32 = NonZeroU32::new(120).unwrap();
+/// WebSockets that have not yet said who they are, and those of one address: nobody takes all of them.
+const STRANGERS: usize = 1_024;
+const STRANGERS_FROM: usize = 64;
 
 /// What open connections share.
 pub struct Live {
     pub metrics: Metrics,
     pub(super) screens: Screens,
     pub(super) gate: Gate,
-    /// Permits for WebSockets that have yet to say who they are.
-    pub(super) strangers: Arc<Semaphore>,
+    strangers: Strangers,
+    /// Tokens and codes that are made for sessions, by session and address.
+    renewals: Limiter<(String, IpAddr)>,
     readiness: Mutex<Readiness>,
     /// When the store was last asked whether it answers, and how long it took.
     pub(super) store_time: tokio::sync::Mutex<Option<(std::time::Instant, Option<Duration>)>>,
@@ -49,7 +59,8 @@ impl Default for Live {
             metrics: Metrics::default(),
             screens: Screens::default(),
             gate: Gate::default(),
-            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            strangers: Strangers::default(),
+            renewals: Limiter::new("renewals", Quota::per_minute(RENEWALS)),
             readiness: Mutex::new(Readiness { stage: Err("not looked for yet".into()), draining: false }),
             store_time: tokio::sync::Mutex::default(),
         }
@@ -57,6 +68,25 @@ impl Default for Live {
 }
 
 impl Live {
+    /// A place for a WebSocket that has yet to say who it is.
+    ///
+    /// # Errors
+    /// 503 when there are too many, of this address or of all.
+    pub(super) fn stranger(&self, visitor: &Visitor) -> Result<Stranger, Problem> {
+        let words = "too many sockets wait to say who they are";
+        let place = self.strangers.take(address(visitor));
+        place.ok_or_else(|| Problem::new(Kind::UNAVAILABLE, words).retry_after(5))
+    }
+
+    /// Counts a token or a code that is about to be made for a session.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
+        let key = (session.to_owned(), address(visitor));
+        self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
+    }
+
     /// Says whether pictures can be drawn: the adapter's name, or what is wrong and what to do.
     pub fn set_stage(&self, stage: Result<String, String>) {
         lock(&self.readiness).stage = stage;
@@ -69,6 +99,47 @@ impl Live {
 
     pub fn readiness(&self) -> Readiness {
         lock(&self.readiness).clone()
+    }
+}
+
+/// Who is counted as one.
+fn address(visitor: &Visitor) -> IpAddr {
+    network(visitor.from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)))
+}
+
+/// WebSockets that have yet to say who they are, by address.
+#[derive(Default)]
+struct Strangers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// The place of one of them.
+pub(super) struct Stranger {
+    all: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    from: IpAddr,
+}
+
+impl Strangers {
+    fn take(&self, from: IpAddr) -> Option<Stranger> {
+        let mut all = lock(&self.0);
+        // At most as many addresses as sockets.
+        let together: usize = all.values().sum();
+        let own = all.get(&from).copied().unwrap_or(0);
+        if together >= STRANGERS || own >= STRANGERS_FROM {
+            return None;
+        }
+        all.insert(from, own + 1);
+        Some(Stranger { all: self.0.clone(), from })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all);
+        if let Some(own) = all.get_mut(&self.from) {
+            *own -= 1;
+            if *own == 0 {
+                all.remove(&self.from);
+            }
+        }
     }
 }
 
@@ -280,6 +351,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_does_not_take_all_places_of_sockets_that_say_nothing() {
+        let strangers = Strangers::default();
+        let take = |n: u8| strangers.take(IpAddr::from([192, 0, 2, n]));
+        let mut places: Vec<_> = (0..STRANGERS_FROM).map(|_| take(1).unwrap()).collect();
+        assert!(take(1).is_none() && take(2).is_some());
+        places.pop();
+        places.extend(take(1));
+        assert!(take(1).is_none());
+        let many: Vec<_> = (2..=255).flat_map(|n| (0..STRANGERS_FROM).map(move |_| n)).map_while(take).collect();
+        assert_eq!(places.len() + many.len(), STRANGERS, "all of them together");
+        drop((places, many));
+        assert!(lock(&strangers.0).is_empty());
+    }
 
     #[tokio::test]
     async fn the_first_value_is_made_while_others_may_subscribe() {

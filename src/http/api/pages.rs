@@ -260,7 +260,7 @@ fn old_form(query: &str) -> Option<(String, String)> {
 
 async fn redirect(api: &Api, visitor: &Visitor, session: &str, token: &str) -> Response {
     let found = match visitor.session(api, token, session).await {
-        Ok(holder) => api.guard.renewal(session, visitor).and_then(|()| code(api, &holder.session)),
+        Ok(holder) => api.live.renewal(session, visitor).and_then(|()| code(api, &holder.session)),
         Err(problem) => Err(problem),
     };
     let location = found.map(|code| HeaderValue::try_from(format!("/stream/overlay#code={}", code.expose_secret())));

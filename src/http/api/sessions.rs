@@ -325,7 +325,7 @@ pub(super) async fn post_token(
     Watcher(access): Watcher,
     visitor: Visitor,
 ) -> Result<Response, Problem> {
-    api.guard.renewal(&access.session.id, &visitor)?;
+    api.live.renewal(&access.session.id, &visitor)?;
     let Token { text, expires, in_s } = token(&api, &access.session, access.scope);
     let (token, scope) = (text.expose_secret().to_owned(), access.scope);
     let answer = TokenMade { token, token_expires_at: expires, expires_in: in_s, scope };
@@ -348,7 +348,7 @@ pub(super) async fn post_code(
     Watcher(access): Watcher,
     visitor: Visitor,
 ) -> Result<Response, Problem> {
-    api.guard.renewal(&access.session.id, &visitor)?;
+    api.live.renewal(&access.session.id, &visitor)?;
     let code = code(&api, &access.session)?;
     let answer = CodeMade {
         overlay_url: overlay_url(&base_url(&api), Some(&code)),

@@ -4,7 +4,6 @@ use super::Api;
 use super::access::{Access, Watcher, Word, admit, introduced};
 use super::auth::Visitor;
 use super::extract::Id;
-use super::feed::stranger;
 use super::guard::none_match;
 use super::line::{Close, Heard, Line, over};
 use super::live::{Frame, Over};
@@ -114,7 +113,7 @@ pub(super) async fn watch_match(
             return Err(Problem::new(Kind::UNAUTHORIZED, words));
         }
     };
-    let permit = if watcher.is_none() { Some(stranger(&api)?) } else { None };
+    let permit = if watcher.is_none() { Some(api.live.stranger(&visitor)?) } else { None };
     Ok(upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES).on_upgrade(move |socket| {
         let tasks = api.tasks.clone();
         tasks.track_future(async move {
