@@ -38,6 +38,8 @@ def arguments(parser):
                         help="which agent of the service plays a side: white=agt_…; once for each")
     parser.add_argument("--reference", help="the match's name in its events, 1 to 64 characters; made up when left out")
     parser.add_argument("--title", help="title of the match")
+    parser.add_argument("--leave-open", action="store_true",
+                        help="do not close the match when the game is over; a closed one can be watched no more")
 
 
 def key(options):
@@ -75,7 +77,7 @@ class Feed:
         # A later run of the same game is newer than this one.
         self._epoch, self._seq = time.time_ns() // 1_000_000, 0
         self._waiting, self._lock, self._wake = collections.deque(), threading.Lock(), threading.Event()
-        self._lost = self._closing = False
+        self._lost = self._closing = self._done = False
         self._connection = self._session = self._token = None
         self._trouble = None
         self.match_id, self.overlay_url = None, None
@@ -98,12 +100,12 @@ class Feed:
         with self._lock:
             self._board = board
 
-    def close(self, timeout=15.0):
-        """Posts what waits, at most for `timeout` seconds. True: all of it was taken."""
-        self._closing = True
+    def close(self, leave_open=False, timeout=15.0):
+        """Posts what waits, at most for `timeout` seconds, and ends the match for good. True: all of it was taken."""
+        self._leave_open, self._closing = leave_open, True
         self._wake.set()
         self._thread.join(timeout)
-        return not self._thread.is_alive() and not self._waiting
+        return self._done
 
     def _event(self, kind, data, vis=None):
         self._seq += 1
@@ -116,6 +118,7 @@ class Feed:
         while True:
             if not self._waiting and not self._lost:
                 if self._closing:
+                    self._end()
                     return
                 self._wake.wait(1.0)
                 self._wake.clear()
@@ -138,6 +141,15 @@ class Feed:
                 self._hang_up()
                 self._say(f"the service answers what nobody expected ({error!r}); the game goes on")
                 pause = self._sleep(pause)
+
+    def _end(self):
+        """Nothing more comes: the service may forget the match when its time has come. Its streams stay on how it ended."""
+        self._done = True
+        if self.match_id is not None and not self._leave_open:
+            try:
+                self._call("POST", f"/v1/matches/{self.match_id}/end", self._key, "{}")
+            except (Refused, OSError, http.client.HTTPException, ValueError) as error:
+                self._log(f"the match was not ended: {error}")
 
     def _post(self):
         with self._lock:

@@ -305,7 +305,7 @@ def main():
             elif message["Type"] == "game_end":
                 break
         show.end()
-        taken = feed.close()
+        taken = feed.close(options.leave_open)
         cli.wait(10)
         return 0 if taken else 1
     except KeyboardInterrupt:

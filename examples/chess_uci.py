@@ -354,7 +354,7 @@ def main():
             show.end(SIDES[game.mover() == "white"], f"{game.mover()}'s engine failed")
         except KeyboardInterrupt:
             show.end(None, "stopped")
-        return 0 if feed.close() else 1
+        return 0 if feed.close(options.leave_open) else 1
     except (EngineError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -93,8 +93,7 @@ fn killed_twenty_times_it_loses_nothing_acknowledged_and_is_back_on_air() {
     }
     back.sort();
     println!("live again after {:?} (median), {:?} (worst)", back[ROUNDS / 2], back[ROUNDS - 1]);
-    // Promised are 5 s on a machine that does nothing else.
-    assert!(back[ROUNDS / 2] < Duration::from_secs(5), "{back:?}");
+    assert!(back[ROUNDS - 1] < Duration::from_secs(5), "{back:?}");
 }
 
 /// How long a round pushes before the kill.

@@ -39,7 +39,8 @@ fn no_call_that_the_document_allows_or_forbids_finds_a_server_error_or_an_undocu
         .args(["--exclude-path", "/v1/events", "--exclude-path-regex", "/(watch|feed)$"])
         // It would revoke the key that it calls with.
         .args(["--exclude-path", "/v1/api-keys/{id}"])
-        .args(["--workers", "2", "--request-timeout", "20", "--continue-on-failure", "--no-color"])
+        // One worker: Python 3.11's own parser fails now and then in several threads.
+        .args(["--request-timeout", "20", "--continue-on-failure", "--no-color"])
         .current_dir(service.dir.path())
         .output()
         .expect("python starts");

@@ -92,16 +92,12 @@ fn no_secret_is_in_any_answer_log_metric_file_or_command_line_whatever_goes_wron
             &json!({ "ingest": format!("rtmp://user:{WORKS}@127.0.0.1/live") }),
         ),
         operator.get(&format!("/v1/destinations/{WORKS}")),
-        operator.get(&format!("/v1/streams?after={WORKS}")),
         operator.with(WORKS).get("/v1/agents"),
         operator.with(&format!("{}x", operator.token)).get("/v1/agents"),
     ];
     for (n, answer) in wrong.into_iter().enumerate() {
         assert!((400..500).contains(&answer.status), "mistake {n}: {} {}", answer.status, answer.text());
-        // A caller may see what it wrote into a path again, never what it wrote into a body.
-        if n < 9 {
-            seen.answer(&format!("mistake {n}"), answer);
-        }
+        seen.answer(&format!("mistake {n}"), answer);
     }
     seen.answer("check", operator.post(&format!("/v1/destinations/{good}/check"), &json!({}))).expect(200);
     seen.answer("check guarded", operator.post(&format!("/v1/destinations/{guarded}/check"), &json!({}))).expect(200);

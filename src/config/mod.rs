@@ -78,11 +78,11 @@ impl Secrets {
             let text = secret.expose_secret();
             // `id:key,id:key`: each key alone is as secret as all.
             let parts = text.split(',').map(|part| part.split_once(':').map_or(part, |(_, key)| key).trim());
-            let password = text
-                .split_once("://")
-                .and_then(|(_, rest)| rest.rsplit_once('@'))
-                .and_then(|(user, _)| user.split_once(':'));
-            for part in std::iter::once(text).chain(parts).chain(password.map(|(_, password)| password)) {
+            let user = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+            let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+            let decoded = password.map(decoded);
+            let parts = std::iter::once(text).chain(parts).chain(password).chain(decoded.as_deref());
+            for part in parts {
                 // A shorter one is a word: taking it out would only garble the log, and whoever reads it could guess it.
                 if part.len() >= SHORTEST_REGISTERED {
                     crate::output::log::register_secret(part);
@@ -93,6 +93,26 @@ impl Secrets {
             }
         }
     }
+}
+
+/// A password as it is meant: `p%40ss` is `p@ss`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Bytes; passwords of databases in examples are shorter.
@@ -145,6 +165,10 @@ pub struct HttpConfig {
     pub frame_ancestors: Vec<String>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Connections at once of callers with a key or token; a quarter as many more without.
+    pub connections: usize,
+    /// Connections from one address.
+    pub connections_per_address: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +224,13 @@ impl Default for Config {
             },
             hosts: HostRules::default(),
             ca_file: None,
-            http: HttpConfig { cors_origins: Vec::new(), frame_ancestors: Vec::new(), trusted_proxies: Vec::new() },
+            http: HttpConfig {
+                cors_origins: Vec::new(),
+                frame_ancestors: Vec::new(),
+                trusted_proxies: Vec::new(),
+                connections: 4_096,
+                connections_per_address: 256,
+            },
             limits: LimitsConfig {
                 events_per_second: 60,
                 events_burst: 120,

@@ -439,6 +439,37 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "http.connections",
+        env: "AGENTCAST_HTTP_CONNECTIONS",
+        shape: "NUMBER",
+        what: "Connections at once of callers with a key or token, WebSockets included. A quarter as many more may be there \
+               without one; when more come, the oldest of those go. Each is an open file: see `ulimit -n`.",
+        reloads: false,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.http.connections = value::number(text, 64, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.http.connections.to_string(),
+        },
+    },
+    Setting {
+        name: "http.connections_per_address",
+        env: "AGENTCAST_HTTP_CONNECTIONS_PER_ADDRESS",
+        shape: "NUMBER",
+        what: "Connections at once from one address (IPv6: one /64). This machine and trusted proxies are not counted.",
+        reloads: false,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.http.connections_per_address = value::number(text, 1, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.http.connections_per_address.to_string(),
+        },
+    },
+    Setting {
         name: "limits.events_per_second",
         env: "AGENTCAST_LIMITS_EVENTS_PER_SECOND",
         shape: "NUMBER",

@@ -36,7 +36,8 @@ pub fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration,
 
 pub fn show_duration(time: Duration) -> String {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let (unit, factor) = UNITS.iter().rev().find(|(_, factor)| ms > 0 && ms % factor == 0).unwrap_or(&("s", 1_000));
+    let (unit, factor) =
+        UNITS.iter().rev().find(|(_, factor)| ms > 0 && ms.is_multiple_of(*factor)).unwrap_or(&("s", 1_000));
     format!("{}{unit}", ms / factor)
 }
 
@@ -53,7 +54,8 @@ pub fn bytes(text: &str, least: u64, most: u64) -> Result<u64, String> {
 }
 
 pub fn show_bytes(size: u64) -> String {
-    let (unit, factor) = SIZES.iter().rev().find(|(_, factor)| size > 0 && size % factor == 0).unwrap_or(&("B", 1));
+    let (unit, factor) =
+        SIZES.iter().rev().find(|(_, factor)| size > 0 && size.is_multiple_of(*factor)).unwrap_or(&("B", 1));
     format!("{}{unit}", size / factor)
 }
 

@@ -4,7 +4,12 @@
 //! Event streams and WebSockets may live longer than [`Limits::life`]; they keep their place among the connections, and a
 //! peer that stops reading is cut off after [`Limits::stall`].
 
+mod files;
 mod io;
+mod places;
+
+pub use files::enough_files;
+pub use places::Guest;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,15 +20,16 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use io::GuardedStream;
+use places::{Place, Places};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -31,8 +37,12 @@ use tower::ServiceExt;
 /// What a server takes from its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, sockets included; more are closed at once.
+    /// Connections at once, sockets included, of callers who have shown a key or a token ([`Guest::known`]).
     pub connections: usize,
+    /// Others beside them. When more come, the oldest ones go.
+    pub strangers: usize,
+    /// Connections from one address (IPv6: one /64), of either kind; more are closed at once.
+    pub per_address: usize,
     /// A request's head takes at most this long, and so does the wait for the next one.
     pub head: Duration,
     /// A connection lives at most this long, unless an event stream runs on it or it became a WebSocket: a client that sends
@@ -40,6 +50,8 @@ pub struct Limits {
     pub life: Duration,
     /// A peer that reads nothing for this long is cut off.
     pub stall: Duration,
+    /// From the end of a connection's life until a request that still runs on it is cut off.
+    pub finish: Duration,
     /// From the call to stop until what has begun is cut off.
     pub close: Duration,
 }
@@ -47,10 +59,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            connections: 256,
+            connections: 4_096,
+            strangers: 1_024,
+            per_address: 256,
             head: Duration::from_secs(10),
             life: Duration::from_secs(120),
             stall: Duration::from_secs(30),
+            // The API's own limit is 60 s.
+            finish: Duration::from_secs(65),
             close: Duration::from_secs(3),
         }
     }
@@ -71,10 +87,23 @@ const PREFACE_POLL: Duration = Duration::from_millis(10);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` is ready, then finishes what has begun. Handlers find the client's address in
-/// `ConnectInfo<SocketAddr>`. Sockets must end by themselves; those that have not after [`Limits::close`] are cut off.
+/// `ConnectInfo<SocketAddr>`, and a [`Guest`]. Sockets must end by themselves; those that have not after [`Limits::close`]
+/// are cut off.
 pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: impl Future<Output = ()>) {
+    serve_behind(listener, app, limits, |_| false, stop).await;
+}
+
+/// [`serve`] behind proxies: addresses for which `shared` holds stand for many callers and are not counted. This machine's
+/// own never are.
+pub async fn serve_behind(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    shared: impl Fn(IpAddr) -> bool,
+    stop: impl Future<Output = ()>,
+) {
     let (close, cut) = (CancellationToken::new(), CancellationToken::new());
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections, limits.strangers, limits.per_address);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
@@ -85,15 +114,26 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: imp
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match places.clone().try_acquire_owned() {
-                Ok(place) => {
-                    let stream = GuardedStream::new(stream, limits.stall, cut.clone(), place);
-                    connections.spawn(connection(stream, peer, app.clone(), limits, close.clone()));
+            Ok((stream, peer)) => {
+                let ip = peer.ip().to_canonical();
+                let counted = (!ip.is_loopback() && !shared(ip)).then_some(ip);
+                match places.take(counted, &cut) {
+                    Some(place) => {
+                        let (app, close) = (app.clone(), close.clone());
+                        connections.spawn(async move {
+                            let cut = place.cut.clone();
+                            tokio::select! {
+                                () = cut.cancelled() => {}
+                                () = connection(stream, peer, place, app, limits, close) => {}
+                            }
+                        });
+                    }
+                    None => tracing::debug!("a connection of {ip} was closed: it has {}", limits.per_address),
                 }
-                Err(_) => tracing::debug!("a connection was closed: {} are open", limits.connections),
-            },
+            }
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");
+                places.make_room();
                 tokio::time::sleep(AFTER_ERROR).await;
             }
         }
@@ -103,8 +143,7 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: imp
     let all = async {
         while connections.join_next().await.is_some() {}
         // Sockets have left their connection's task and still have its place.
-        let most = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-        let _ = places.acquire_many(most).await;
+        places.left().await;
     };
     if tokio::time::timeout(limits.close, all).await.is_err() {
         cut.cancel();
@@ -131,7 +170,16 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn connection(stream: GuardedStream, peer: SocketAddr, app: Router, limits: Limits, close: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Arc<Place>,
+    app: Router,
+    limits: Limits,
+    close: CancellationToken,
+) {
+    let guest = place.guest();
+    let stream = GuardedStream::new(stream, limits.stall, place);
     // Answers are small and there is one at a time.
     let _ = stream.tcp().set_nodelay(true);
     let Ok(Ok(http2)) = tokio::time::timeout(limits.head, speaks_http2(stream.tcp())).await else { return };
@@ -139,6 +187,7 @@ async fn connection(stream: GuardedStream, peer: SocketAddr, app: Router, limits
     let traffic = Arc::new(traffic);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(guest.clone());
         let (app, running) = (app.clone(), Running::begin(&traffic));
         async move {
             let Ok(response) = app.oneshot(request.map(Body::new) as Request).await;
@@ -182,7 +231,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         }
         () = end => {
             shut(connection.as_mut());
-            match tokio::time::timeout(limits.close, connection).await {
+            match tokio::time::timeout(limits.finish, connection).await {
                 Ok(served) => served,
                 Err(_) => return,
             }
@@ -287,6 +336,7 @@ impl HttpBody for Tracked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Extension;
     use axum::extract::ws::{WebSocket, WebSocketUpgrade};
     use axum::routing::get;
     use std::net::{Ipv4Addr, SocketAddr};
@@ -300,6 +350,7 @@ mod tests {
     async fn start(limits: Limits) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
         let app = Router::new()
             .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string()))
+            .route("/sign-in", get(async |Extension(guest): Extension<Guest>| guest.known(true)))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(300)).await))
             .route("/events", get(events))
             .route("/flood", get(async || "x".repeat(64 << 20)))
@@ -355,23 +406,43 @@ mod tests {
         }
     }
 
+    async fn answered(address: SocketAddr) -> bool {
+        let mut next = TcpStream::connect(address).await.unwrap();
+        let _ = next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        read(&mut next).await.contains("200 OK")
+    }
+
+    /// A client whose request was answered and whose connection stays.
+    async fn asked(address: SocketAddr, path: &str) -> TcpStream {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut bytes = [0; 1_024];
+        let got = client.read(&mut bytes).await.unwrap();
+        assert!(bytes[..got].starts_with(b"HTTP/1.1 200"));
+        client
+    }
+
     #[tokio::test]
-    async fn a_connection_over_the_limit_is_closed_and_a_freed_place_is_taken() {
-        let (address, _stop, _task) = start(Limits { connections: 1, ..Limits::default() }).await;
-        let mut first = TcpStream::connect(address).await.unwrap();
-        first.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        first.readable().await.unwrap();
-        assert_eq!(read(&mut TcpStream::connect(address).await.unwrap()).await, "");
-        drop(first);
-        let begun = Instant::now();
-        loop {
-            let mut next = TcpStream::connect(address).await.unwrap();
-            let _ = next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-            if read(&mut next).await.contains("200 OK") {
-                break;
-            }
-            assert!(begun.elapsed() < PATIENCE, "its place was never free");
+    async fn a_crowd_that_says_nothing_keeps_nobody_out_and_known_callers_stay() {
+        let (address, _stop, _task) = start(Limits { connections: 8, strangers: 4, ..Limits::default() }).await;
+        let mut known = asked(address, "/sign-in").await;
+        let mut crowd = Vec::new();
+        for _ in 0..12 {
+            crowd.push(TcpStream::connect(address).await.unwrap());
+            assert!(answered(address).await, "after {}", crowd.len());
         }
+        assert_eq!(read(&mut crowd[0]).await, "", "the oldest one went");
+        known.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert!(read(&mut known).await.contains("200 OK"));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_runs_at_the_end_of_a_connections_life_is_answered() {
+        let (life, close) = (Duration::from_millis(100), Duration::from_millis(20));
+        let (address, _stop, _task) = start(Limits { life, close, ..Limits::default() }).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(read(&mut client).await.starts_with("HTTP/1.1 200"));
     }
 
     #[tokio::test]
@@ -406,9 +477,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_outlives_a_connection_keeps_its_place_and_is_cut_off_at_the_end() {
+    async fn a_socket_outlives_a_connection_gives_its_place_to_a_newer_stranger_and_is_cut_off_at_the_end() {
         let limits = Limits {
-            connections: 1,
+            strangers: 1,
             life: Duration::from_millis(100),
             close: Duration::from_millis(200),
             ..Limits::default()
@@ -426,27 +497,31 @@ mod tests {
         client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i']).await.unwrap();
         client.read_exact(&mut bytes[..4]).await.unwrap();
         assert_eq!(&bytes[..4], b"\x81\x02hi");
-        assert_eq!(read(&mut TcpStream::connect(address).await.unwrap()).await, "", "its place is taken");
+        let mut newer = asked(address, "/").await;
+        read(&mut client).await;
+        newer.write_all(hello.as_bytes()).await.unwrap();
+        assert!(newer.read(&mut bytes).await.unwrap() > 0);
         stop.send(()).unwrap();
         tokio::time::timeout(PATIENCE, task).await.expect("it ends").unwrap();
-        read(&mut client).await;
+        read(&mut newer).await;
     }
 
     #[tokio::test]
-    async fn a_peer_that_reads_nothing_is_cut_off_and_its_place_free() {
-        let limits = Limits { connections: 1, stall: Duration::from_millis(200), ..Limits::default() };
-        let (address, _stop, _task) = start(limits).await;
+    async fn a_peer_that_reads_nothing_is_cut_off() {
+        let (address, _stop, _task) = start(Limits { stall: Duration::from_millis(200), ..Limits::default() }).await;
         let mut greedy = TcpStream::connect(address).await.unwrap();
         greedy.write_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        let begun = Instant::now();
-        loop {
-            let mut next = TcpStream::connect(address).await.unwrap();
-            let _ = next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-            if read(&mut next).await.contains("200 OK") {
-                break;
+        tokio::time::timeout(PATIENCE, async {
+            // What lies in the buffers comes; the rest of 64 MiB does not.
+            let (mut got, mut bytes) = (0, vec![0; 1 << 16]);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while let Ok(n @ 1..) = greedy.read(&mut bytes).await {
+                got += n;
             }
-            assert!(begun.elapsed() < PATIENCE, "its place was never free");
-        }
+            assert!(got < 64 << 20, "{got} bytes came");
+        })
+        .await
+        .expect("it is cut off");
     }
 
     #[tokio::test]

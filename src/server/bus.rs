@@ -1,13 +1,17 @@
 //! What changes, for operators' pages.
 
-use crate::store::model::Millis;
+use crate::store::model::{ApiRole, Millis};
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
-/// Changes kept for those who come back.
+/// Changes of one tenant kept for those who come back, so that a busy tenant pushes out nobody else's.
 const KEPT: usize = 1_024;
+/// Changes kept of all tenants together; beyond it the tenant with most of them loses its oldest.
+const KEPT_OF_ALL: usize = 65_536;
+/// Changes that a listener may lag behind.
+const LAG: usize = 1_024;
 
 /// One change of state.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,8 +38,72 @@ pub struct Bus(Arc<Inner>);
 struct Inner {
     /// Differs from run to run, so that a number of an earlier run is not taken for one of this.
     run: u64,
-    kept: Mutex<(u64, VecDeque<Arc<Change>>)>,
+    kept: Mutex<Kept>,
     news: broadcast::Sender<Arc<Change>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Of the newest change.
+    number: u64,
+    /// Changes in all rings.
+    len: usize,
+    /// By tenant; None: of the whole service.
+    rings: HashMap<Option<String>, Ring>,
+}
+
+/// The newest changes of a tenant.
+#[derive(Default)]
+struct Ring {
+    changes: VecDeque<Arc<Change>>,
+    /// Number of the newest one that is not kept any more.
+    lost: u64,
+}
+
+impl Ring {
+    fn drop_oldest(&mut self) {
+        if let Some(change) = self.changes.pop_front() {
+            self.lost = change.number;
+        }
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, change: Arc<Change>) {
+        let ring = self.rings.entry(change.tenant.clone()).or_default();
+        ring.changes.push_back(change);
+        if ring.changes.len() > KEPT {
+            ring.drop_oldest();
+        } else {
+            self.len += 1;
+        }
+        if self.len > KEPT_OF_ALL
+            && let Some(ring) = self.rings.values_mut().max_by_key(|ring| ring.changes.len())
+        {
+            ring.drop_oldest();
+            self.len -= 1;
+        }
+    }
+
+    /// What `tenant` (None: everybody) sees of what came after `number`; None when some of it is lost.
+    fn after(&self, number: u64, tenant: Option<&str>) -> Option<Vec<Arc<Change>>> {
+        let seen = |of: &Option<String>| tenant.is_none() || of.is_none() || of.as_deref() == tenant;
+        let rings: Vec<_> = self.rings.iter().filter(|(of, _)| seen(of)).map(|(_, ring)| ring).collect();
+        if number > self.number || rings.iter().any(|ring| ring.lost > number) {
+            return None;
+        }
+        let changes = rings.iter().flat_map(|ring| &ring.changes);
+        let mut missed: Vec<_> = changes.filter(|change| change.number > number).cloned().collect();
+        missed.sort_by_key(|change| change.number);
+        Some(missed)
+    }
+}
+
+impl Change {
+    /// The least role of a caller who may see it: destinations say where a stream goes and by which key.
+    pub fn least_role(&self) -> ApiRole {
+        if self.kind == "destination" { ApiRole::Operator } else { ApiRole::Viewer }
+    }
 }
 
 /// What a listener that names its last id gets.
@@ -49,16 +117,16 @@ pub struct Resumed {
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus(Arc::new(Inner { run: fastrand::u64(..), kept: Mutex::default(), news: broadcast::channel(KEPT).0 }))
+        Bus(Arc::new(Inner { run: fastrand::u64(..), kept: Mutex::default(), news: broadcast::channel(LAG).0 }))
     }
 }
 
 impl Bus {
     pub fn tell(&self, tenant: Option<&str>, kind: &'static str, id: &str, data: serde_json::Value) {
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.0 += 1;
+        kept.number += 1;
         let change = Change {
-            number: kept.0,
+            number: kept.number,
             at: super::now_ms(),
             tenant: tenant.map(str::to_owned),
             kind,
@@ -66,10 +134,7 @@ impl Bus {
             data,
         };
         let change = Arc::new(change);
-        if kept.1.len() == KEPT {
-            kept.1.pop_front();
-        }
-        kept.1.push_back(change.clone());
+        kept.keep(change.clone());
         // Nobody may listen. Sent under the lock, so that a listener misses nothing between the two lists.
         let _ = self.0.news.send(change);
     }
@@ -83,21 +148,18 @@ impl Bus {
         format!("{:016x}-{number}", self.0.run)
     }
 
-    /// Everything from now on, and what came after `last` if it is still kept.
-    pub fn listen(&self, last: Option<&str>) -> Resumed {
+    /// Everything from now on, and what came after `last` and `tenant` (None: everybody) sees, if all of it is still kept.
+    /// `news` are everybody's.
+    pub fn listen(&self, last: Option<&str>, tenant: Option<&str>) -> Resumed {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let news = self.0.news.subscribe();
-        let from = self.id_of(kept.0);
+        let from = self.id_of(kept.number);
         let Some(last) = last else { return Resumed { missed: Some(Vec::new()), from, news } };
         let number = last.split_once('-').and_then(|(run, number)| {
             let same = u64::from_str_radix(run, 16).ok()? == self.0.run;
             number.parse::<u64>().ok().filter(|_| same)
         });
-        let oldest = kept.1.front().map_or(kept.0 + 1, |change| change.number);
-        let missed = number
-            .filter(|number| *number + 1 >= oldest && *number <= kept.0)
-            .map(|number| kept.1.iter().filter(|change| change.number > number).cloned().collect());
-        Resumed { missed, from, news }
+        Resumed { missed: number.and_then(|number| kept.after(number, tenant)), from, news }
     }
 }
 
@@ -110,14 +172,45 @@ mod tests {
         let bus = Bus::default();
         let tell = |n: u64| bus.tell(None, "agent", &n.to_string(), n.into());
         (1..=3).for_each(tell);
-        let missed = bus.listen(Some(&format!("{:016x}-1", bus.0.run))).missed.unwrap();
+        let id = |n: u64| format!("{:016x}-{n}", bus.0.run);
+        let listen = |last: &str| bus.listen(Some(last), Some("ten_a")).missed;
+        let missed = listen(&id(1)).unwrap();
         assert_eq!(missed.iter().map(|c| c.number).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(bus.listen(Some(&bus.id(&missed[1]))).missed, Some(Vec::new()));
-        for last in ["", "x-1", &format!("{:016x}-9", bus.0.run), &format!("{:016x}-1", bus.0.run ^ 1)] {
-            assert_eq!(bus.listen(Some(last)).missed, None, "{last}");
+        assert_eq!(listen(&bus.id(&missed[1])), Some(Vec::new()));
+        for last in ["", "x-1", &id(9), &format!("{:016x}-1", bus.0.run ^ 1)] {
+            assert_eq!(listen(last), None, "{last}");
         }
         (4..=KEPT as u64 + 2).for_each(tell);
-        assert!(bus.listen(Some(&format!("{:016x}-2", bus.0.run))).missed.is_some());
-        assert!(bus.listen(Some(&format!("{:016x}-1", bus.0.run))).missed.is_none(), "the second is gone");
+        assert!(listen(&id(2)).is_some());
+        assert!(listen(&id(1)).is_none(), "the second is gone");
+    }
+
+    #[test]
+    fn a_busy_tenant_pushes_out_nobody_elses_changes() {
+        let bus = Bus::default();
+        let tell = |tenant, n: u64| bus.tell(tenant, "agent", &n.to_string(), n.into());
+        let id = |n: u64| format!("{:016x}-{n}", bus.0.run);
+        tell(None, 1);
+        tell(Some("ten_a"), 2);
+        tell(Some("ten_b"), 3);
+        (0..2 * KEPT as u64).for_each(|n| tell(Some("ten_b"), n));
+        tell(Some("ten_a"), 4);
+        let of = |tenant| bus.listen(Some(&id(0)), tenant).missed;
+        let ids: Vec<_> = of(Some("ten_a")).unwrap().iter().map(|change| change.id.clone()).collect();
+        assert_eq!(ids, ["1", "2", "4"]);
+        assert!(of(Some("ten_b")).is_none() && of(None).is_none());
+        let newest = bus.listen(Some(&id(2 * KEPT as u64)), None).missed.unwrap();
+        assert!(newest.is_sorted_by_key(|change| change.number) && newest.len() == 4, "{}", newest.len());
+    }
+
+    #[test]
+    fn changes_of_many_tenants_together_have_a_limit() {
+        let bus = Bus::default();
+        let tenants: Vec<_> = (0..KEPT_OF_ALL / KEPT + 8).map(|n| format!("ten_{n}")).collect();
+        for _ in 0..KEPT {
+            tenants.iter().for_each(|tenant| bus.tell(Some(tenant), "agent", "a", serde_json::Value::Null));
+        }
+        let kept = bus.0.kept.lock().unwrap();
+        assert_eq!((kept.len, kept.rings.values().map(|ring| ring.changes.len()).sum()), (KEPT_OF_ALL, KEPT_OF_ALL));
     }
 }

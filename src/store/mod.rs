@@ -6,6 +6,7 @@
 //! | `open` | connecting, pragmas, closing |
 //! | `schema` | the migrations (`src/store/migrations`), which version a database is at |
 //! | `place` | where a store lives; file modes, and the lock that says a file is in use |
+//! | `hold` | one service at a time on a store that several could reach |
 //! | `rows` | rows to records, pages, errors without values |
 //! | `roster` | tenants, agents, API keys |
 //! | `destinations` | destinations with their sealed keys |
@@ -21,6 +22,7 @@
 
 mod backup;
 mod destinations;
+mod hold;
 mod log;
 mod matches;
 pub mod model;
@@ -34,6 +36,7 @@ mod rows;
 mod schema;
 
 pub use backup::{Checked, backup, check, restore};
+pub use hold::Hold;
 pub use place::Place;
 
 use sqlx::AnyPool;

@@ -81,3 +81,32 @@ fn a_stream_of_events_takes_a_key() {
     house.game.anonymous().get("/v1/events").expect(401);
     session.holder.get("/v1/events").expect(403);
 }
+
+#[test]
+fn destinations_are_told_to_operators_only_also_when_they_were_missed() {
+    let house = House::new();
+    let viewer = house.key(Some("ten_a"), ApiRole::Viewer);
+    let mut events = Sse::open(&house.address, "/v1/events", &viewer.token, &[]);
+    let (_, hello, _) = events.next().unwrap();
+    house.bus().tell(Some("ten_a"), "destination", "dst_1", json!({ "ingest": "rtmp://canary" }));
+    house.bus().tell(Some("ten_a"), "stream", "str_1", json!({ "state": "live" }));
+    let hello = format!("Last-Event-ID: {hello}");
+    let mut back = Sse::open(&house.address, "/v1/events", &viewer.token, &[&hello]);
+    for listener in [&mut events, &mut back] {
+        assert_eq!(listener.next().unwrap().2["id"], "str_1");
+        assert!(!String::from_utf8_lossy(&listener.bytes).contains("canary"));
+    }
+    assert_eq!(house.events(&[&hello]).next().unwrap().2["data"]["ingest"], "rtmp://canary");
+}
+
+#[test]
+fn a_busy_neighbour_costs_nobody_what_he_missed() {
+    let house = House::new();
+    let mut events = house.events(&[]);
+    let (_, hello, _) = events.next().unwrap();
+    drop(events);
+    house.bus().tell(Some("ten_a"), "agent", "agt_a", json!(1));
+    (0..3_000).for_each(|n| house.bus().tell(Some("ten_b"), "agent", "agt_b", json!(n)));
+    let mut back = house.events(&[&format!("Last-Event-ID: {hello}")]);
+    assert_eq!(back.next().unwrap().2["id"], "agt_a");
+}

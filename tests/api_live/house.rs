@@ -83,6 +83,14 @@ impl House {
         house
     }
 
+    /// The same service at another port, with other limits: its address.
+    pub fn serve(&self, limits: Limits) -> String {
+        let listener = self.wait(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        self.runtime.spawn(serve(listener, router(self.api.clone()), limits, std::future::pending()));
+        address
+    }
+
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }

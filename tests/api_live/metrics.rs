@@ -59,3 +59,43 @@ fn metrics_are_for_this_machine_or_a_key() {
     assert_eq!(through(&house.key(Some("ten_a"), ApiRole::Viewer)), 200);
     assert_eq!(nobody.with("key_x.y").get("/metrics").status, 401);
 }
+
+#[test]
+fn a_tenants_key_reads_its_own_metrics_and_nothing_of_the_process() {
+    let house = House::new();
+    house.add_tenant("ten_b");
+    let (a, b) = (house.key(Some("ten_a"), ApiRole::Viewer), house.key(Some("ten_b"), ApiRole::Viewer));
+    let session = house.feeds("m");
+    session.holder.post(&session.path("/events"), &Sender::new("m").started()).expect(200);
+    let (own, other) = (a.get("/metrics").text(), b.get("/metrics").text());
+    assert!(own.contains("agentcast_matches{phase=\"running\"} 1"), "{own}");
+    assert!(other.contains("agentcast_matches{phase=\"running\"} 0"), "{other}");
+    for text in [own, other] {
+        for name in ["http_requests", "feed_events", "store_seconds", "frame_seconds", "program"] {
+            assert!(!text.contains(name), "{name} in {text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+    let all = house.key(None, ApiRole::Admin).get("/metrics").text();
+    assert!(all.contains("agentcast_matches{phase=\"running\"} 1") && all.contains("http_requests"), "{all}");
+}
+
+#[test]
+fn readiness_tells_strangers_no_names_and_asks_the_store_no_more_than_it_must() {
+    let house = House::new();
+    house.api.live.set_stage(Err("/usr/lib/canary.so: no such driver".into()));
+    let nobody = house.game.anonymous();
+    let from = |client: &crate::support::service::Client| {
+        client.call("GET", "/readyz", &["X-Forwarded-For: 203.0.113.5"], b"").expect(503)
+    };
+    let said = from(&nobody);
+    assert_eq!((&said["lines"][1]["what"], &said["lines"][1]["ok"]), (&"stage".into(), &false.into()));
+    assert!(!said.to_string().contains("canary") && !said.to_string().contains(" ms"), "{said}");
+    assert!(!from(&house.operator).to_string().contains("canary"), "a tenant's key");
+    assert!(from(&house.key(None, ApiRole::Admin)).to_string().contains("canary"));
+    assert!(nobody.get("/readyz").expect(503).to_string().contains("canary"), "this machine's own");
+    // An answer is good for a second: a flood of questions is one.
+    let words: std::collections::BTreeSet<_> =
+        (0..20).map(|_| nobody.get("/readyz").expect(503)["lines"][0]["detail"].to_string()).collect();
+    assert!(words.len() <= 3, "{words:?}");
+}

@@ -1,7 +1,9 @@
 use crate::house::House;
 use crate::support::service::{Answer, Client};
+use crate::watch::Sse;
 use agentcast::server::now_ms;
 use serde_json::json;
+use std::io::{Read, Write};
 
 fn exchange(house: &House, code: &str, more: &[&str]) -> Answer {
     let headers = [&["Content-Type: application/json"], more].concat();
@@ -126,4 +128,88 @@ fn the_overlay_page_has_a_strict_policy_and_frames_by_setting() {
         assert!(policy.contains(part), "{policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+}
+
+/// A browser that is signed in by the operator's key: the line with its cookie.
+fn signed_in(house: &House) -> String {
+    let made = house.operator.post("/v1/operator-code", &json!({})).expect(200);
+    let answer = exchange(house, made["code"].as_str().unwrap(), &[&own(house)]);
+    format!("Cookie: {}", answer.header("set-cookie").unwrap().split(';').next().unwrap())
+}
+
+#[test]
+fn a_cookie_makes_no_codes_and_signing_out_ends_what_it_holds_open() {
+    let house = House::new();
+    let (cookie, other) = (signed_in(&house), signed_in(&house));
+    let nobody = house.game.anonymous();
+    let page = ["Sec-Fetch-Site: same-origin"];
+    let call = |method: &str, path: &str, more: &[&str]| nobody.call(method, path, more, b"");
+    call("POST", "/v1/operator-code", &[&*cookie, page[0]]).expect(403);
+    let session = house.feeds("m");
+    let mut events = Sse::open(&house.address, "/v1/events", "", &[&cookie]);
+    let mut watch = Sse::open(&house.address, &session.path("/watch"), "", &[&cookie]);
+    let mut others = Sse::open(&house.address, "/v1/events", "", &[&other]);
+    for stream in [&mut events, &mut watch, &mut others] {
+        stream.next().unwrap();
+    }
+    call("DELETE", "/stream/session", &[&cookie, "Sec-Fetch-Site: cross-site"]).expect(403);
+    let out = call("DELETE", "/stream/session", &[&*cookie, page[0]]);
+    assert_eq!(out.status, 204, "{}", out.text());
+    assert!(out.header("set-cookie").is_some_and(|line| line.contains("Max-Age=0")), "{out:?}");
+    for stream in [&mut events, &mut watch] {
+        let (name, _, data) = stream.next().unwrap();
+        assert_eq!((&*name, &data["reason"]), ("end", &json!("revoked")));
+        assert!(stream.next().is_none());
+    }
+    call("GET", "/v1/streams", &[&cookie]).expect(401);
+    call("DELETE", "/stream/session", &[&*cookie, page[0]]).expect(401);
+    // The other browser of the same operator stays.
+    call("GET", "/v1/streams", &[&other]).expect(200);
+    house.api.service.context().bus.tell(Some("ten_a"), "agent", "agt_a", json!({}));
+    assert_eq!(others.next().unwrap().2["id"], "agt_a");
+    house.operator.delete("/stream/session").expect(403);
+}
+
+#[test]
+fn a_page_without_tls_elsewhere_is_told_why_it_cannot_sign_in() {
+    let house = House::new();
+    let made = house.operator.post("/v1/operator-code", &json!({})).expect(200);
+    let nobody = house.game.anonymous();
+    let body = json!({ "code": made["code"] }).to_string();
+    // As a browser at http://cast.example.com sends it.
+    let request = format!(
+        "POST /stream/exchange HTTP/1.1\r\nHost: cast.example.com\r\nOrigin: http://cast.example.com\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(&nobody.address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 409") && said.contains("TLS") && said.contains("PUBLIC_URL"), "{said}");
+    assert!(!said.to_ascii_lowercase().contains("set-cookie"), "{said}");
+}
+
+#[test]
+fn whoever_holds_one_token_takes_nobody_elses_codes() {
+    let house = House::new();
+    let (greedy, other) = (house.feeds("m"), house.feeds("n"));
+    let first = greedy.code().to_owned();
+    let mut answers = Vec::new();
+    for _ in 0..130 {
+        answers.push(greedy.holder.post(&greedy.path("/code"), &json!({})));
+    }
+    let newest = answers.iter().rfind(|answer| answer.status == 200).unwrap().json();
+    let refused = answers.last().unwrap();
+    refused.expect(429);
+    assert!(refused.header("retry-after").is_some() && refused.header("ratelimit").is_some(), "{refused:?}");
+    greedy.holder.post(&greedy.path("/token"), &json!({})).expect(429);
+    let old_form = format!("/stream/overlay?sessionId={}&token={}", greedy.id, greedy.token);
+    assert_eq!(greedy.holder.anonymous().get(&old_form).status, 429);
+    // Its own oldest codes have gone; the newest one and everybody else's are good.
+    exchange(&house, &first, &[&own(&house)]).expect(401);
+    exchange(&house, newest["code"].as_str().unwrap(), &[&own(&house)]).expect(200);
+    exchange(&house, other.code(), &[&own(&house)]).expect(200);
+    other.holder.post(&other.path("/code"), &json!({})).expect(200);
+    signed_in(&house);
 }

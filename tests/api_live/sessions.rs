@@ -116,3 +116,45 @@ fn opening_and_revoking_is_written_down() {
     assert_eq!(actions, ["session.revoked", "session.opened"]);
     assert!(log.items.iter().all(|e| e.from.as_deref() == Some("127.0.0.1")), "{log:?}");
 }
+
+#[test]
+fn a_repeated_call_gives_no_token_to_a_lesser_role_nor_of_a_session_that_is_over() {
+    let house = House::new();
+    let body = json!({ "scope": "watch", "match": { "reference": "m" }, "view": "all" }).to_string();
+    let call = |client: &crate::support::service::Client| {
+        let headers = ["Content-Type: application/json", "Idempotency-Key: job-1"];
+        client.call("POST", "/v1/sessions", &headers, body.as_bytes())
+    };
+    let made = call(&house.operator).expect(201);
+    let refused = call(&house.game);
+    refused.expect(403);
+    assert!(!refused.text().contains("eyJ") && !refused.text().contains("code="), "{}", refused.text());
+    call(&house.operator).expect(201);
+    let id = made["session"]["id"].as_str().unwrap();
+    house.operator.delete(&format!("/v1/sessions/{id}")).expect(204);
+    let over = call(&house.operator);
+    assert_eq!(over.expect(409)["detail"].as_str().map(|words| words.contains("revoked")), Some(true));
+    assert!(!over.text().contains("eyJ"), "{}", over.text());
+}
+
+#[test]
+fn what_a_side_hides_is_for_its_token_or_a_key_of_role_game() {
+    let house = House::new();
+    let feeding = house.feeds("m");
+    let viewer = house.key(Some("ten_a"), ApiRole::Viewer);
+    for (view, viewer_may, game_may) in [("spectator", 200, 200), ("side:x", 403, 200), ("all", 403, 403)] {
+        let session = house.watches(&feeding, view);
+        viewer.get(&session.path("/state")).expect(viewer_may);
+        house.game.get(&session.path("/state")).expect(game_may);
+        if viewer_may == 403 {
+            viewer.get(&session.path("/watch")).expect(403);
+        }
+        for path in [session.path("/token"), session.path("/code")] {
+            viewer.post(&path, &json!({})).expect(viewer_may);
+            house.game.post(&path, &json!({})).expect(game_may);
+        }
+        house.operator.get(&session.path("/state")).expect(200);
+        // Its own token shows what it was made for.
+        session.holder.get(&session.path("/state")).expect(200);
+    }
+}

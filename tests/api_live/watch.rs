@@ -20,10 +20,9 @@ impl Sse {
     pub fn open(address: &str, path: &str, token: &str, more: &[&str]) -> Sse {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let bearer = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
         let more: String = more.iter().map(|line| format!("{line}\r\n")).collect();
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{more}\r\n"
-        );
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{bearer}{more}\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let mut sse = Sse { stream, bytes: Vec::new(), read: 0 };
         let head = sse.until("\r\n\r\n").expect("an answer");

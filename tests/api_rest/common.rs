@@ -1,7 +1,10 @@
 //! What holds for every answer: ids, fields, CORS, limits of bodies, HTTP/2.
 
 use crate::world::{World, config};
+use agentcast::http::api::router_with;
 use agentcast::http::server::{Limits, serve};
+use axum::Router;
+use axum::routing::get;
 use serde_json::json;
 use std::process::Command;
 use tokio::net::TcpListener;
@@ -107,4 +110,23 @@ async fn both_versions_of_http_are_spoken_on_one_port() {
     }
     stop.send(()).unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(20), server).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn routes_from_elsewhere_get_the_same_ids_fields_and_problems() {
+    let mut world = World::new(config()).await;
+    let failing = async || -> &'static str { panic!("canary") };
+    let others = Router::new().route("/extra", get(async || "plain")).route("/failing", get(failing));
+    world.router = router_with(world.api.clone(), others);
+    let answer = world.call("", "GET /extra", &["x-request-id: job-7"], b"").await;
+    assert_eq!((answer.text().as_str(), answer.header("x-request-id")), ("plain", Some("job-7")));
+    for name in ["x-content-type-options", "content-security-policy", "referrer-policy"] {
+        assert!(answer.header(name).is_some(), "{name}");
+    }
+    let failed = world.get("", "/failing").await;
+    failed.problem(500, "internal");
+    assert!(!failed.text().contains("canary"));
+    world.call("", "POST /extra", &[], b"").await.problem(405, "method-not-allowed");
+    let metrics = world.get(&world.admin, "/metrics").await.text();
+    assert!(metrics.contains("route=\"/extra\",status=\"200\""), "{metrics}");
 }

@@ -2,8 +2,10 @@
 
 use crate::support::postgres::{PASSWORD, Postgres};
 use crate::world::World;
-use agentcast::store::{Place, Store, StoreError};
-use sqlx::{Connection, Executor};
+use agentcast::store::{Hold, Place, Store, StoreError};
+use secrecy::SecretString;
+use sqlx::{AnyConnection, Connection, Executor};
+use std::time::Duration;
 
 async fn refused(url: &str) -> String {
     match Store::open(&Place::Postgres(url.into())).await {
@@ -35,6 +37,30 @@ async fn a_server_that_refuses_is_explained_without_the_password() {
     // The log scrubber knows it from now on, in both forms.
     let log = agentcast::output::log::scrub(&format!("{PASSWORD} canary-pg%2Fpass%40word"));
     assert!(!log.contains("canary"), "{log}");
+}
+
+#[tokio::test]
+async fn one_session_holds_a_database_and_whoever_comes_first_after_a_broken_connection_has_it() {
+    let server = Postgres::shared();
+    let address = server.database().await;
+    let url = SecretString::from(address.as_str());
+    let first = Hold::take(&url).await.unwrap().expect("nobody holds it yet");
+    assert!(Hold::take(&url).await.unwrap().is_none());
+    let other = SecretString::from(server.database().await);
+    assert!(Hold::take(&other).await.unwrap().is_some(), "another database is another store");
+    let lost = tokio::spawn(first.lost());
+    let mut raw = AnyConnection::connect(&address).await.unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+               (SELECT oid FROM pg_database WHERE datname = current_database())";
+    raw.execute(cut).await.unwrap();
+    let second = loop {
+        if let Some(hold) = Hold::take(&url).await.unwrap() {
+            break hold;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), lost).await;
+    told.expect("the first one learns of it").unwrap();
+    drop(second);
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ const SETTINGS: [&str; 8] = [
 pub const KEK: &str = "b7d9c1f0a3e85264970bd1fc6e2a4859c3f07e1db8a6924510fe3cd7a98b6e42";
 pub const JWT_SECRET: &str = "token-canary-0f3b9a7c5e1d2846-b7d9c1f0a3e8";
 
-const BUSY: &str = "[limits]\nrequests_per_second = 10000\nrequests_burst = 10000\n";
+/// A test may ask as often as it likes.
+pub const BUSY: &str = "[limits]\nrequests_per_second = 10000\nrequests_burst = 10000\n";
 
 /// What a test sets up otherwise than the product's defaults.
 #[derive(Clone, Debug, Default)]
@@ -83,8 +84,13 @@ impl Service {
 
     /// Starts it anew on the same data.
     pub fn again(&mut self) {
+        self.again_on("127.0.0.1:0");
+    }
+
+    /// The same where callers look for it.
+    pub fn again_on(&mut self, listen: &str) {
         assert!(self.program.is_none(), "it runs already");
-        let program = Program::start(self.command().args(["serve", "--listen", "127.0.0.1:0"]));
+        let program = Program::start(self.command().args(["serve", "--listen", listen]));
         let line = program.wait_for("http://127.0.0.1:");
         let rest = line.split("http://").nth(1).expect("the address");
         self.address = rest.split(['/', ' ', ',']).next().expect("an address").to_owned();

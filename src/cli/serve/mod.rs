@@ -17,25 +17,26 @@ use super::usage;
 use crate::config::Config;
 use crate::config::load::Origin;
 use crate::http::api::{self, Api};
-use crate::http::server::{Limits, serve};
+use crate::http::server::{Limits, enough_files, serve_behind};
 use crate::server::bus::Bus;
 use crate::server::stage::StudioStage;
 use crate::server::{Context, Service};
 use crate::store::model::ApiRole;
-use crate::store::{PageRequest, Place, Store};
+use crate::store::{Hold, PageRequest, Place, Store};
 use crate::webhook::{Hub, PATH};
 use anyhow::Context as _;
 use axum::Router;
 use care::{Reloader, Stop};
 use clap::Args;
 use rustix::fs::{FlockOperation, flock};
+use secrecy::SecretString;
 use std::fs::{DirBuilder, File};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -45,6 +46,9 @@ const LEAVE_AIR: Duration = Duration::from_secs(20);
 const CLOSE_CALLS: Duration = Duration::from_secs(3);
 /// All of the end.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// For so many connections of callers with a key or token there is one more for others.
+const STRANGERS: usize = 4;
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
@@ -72,6 +76,10 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
         let mut stop = Stop::listen().context("signals cannot be handled")?;
         let reloader = Reloader::new(inputs, loaded.clone(), log.clone()).context("signals cannot be handled")?;
         let config = &loaded.config;
+        let hold = match place.server() {
+            Some(url) => Some(hold(url, &log, &mut stop).await?),
+            None => None,
+        };
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("--listen {}: cannot listen there; name another port", config.listen))?;
@@ -98,7 +106,11 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
         };
         let (end_calls, calls_end) = oneshot::channel::<()>();
         let app = app(&api, hub.as_ref());
-        let server = tokio::spawn(serve(listener, app, Limits::default(), async { _ = calls_end.await }));
+        let limits = limits(&log, config);
+        let settings = context.clone();
+        let proxy =
+            move |ip: IpAddr| settings.config().http.trusted_proxies.iter().any(|known| known.to_canonical() == ip);
+        let server = tokio::spawn(serve_behind(listener, app, limits, proxy, async { _ = calls_end.await }));
         greet(&log, config, &context, &place, address).await;
         notify("READY=1");
         let mut care = tokio::task::JoinSet::new();
@@ -109,8 +121,20 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
             care.spawn(news::tell(hub.subscribe()));
             care.spawn(async move { hub.run().await });
         }
-        stop.asked().await;
+        let taken = async {
+            match hold {
+                Some(hold) => hold.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        let asked = tokio::select! {
+            () = stop.asked() => true,
+            () = taken => false,
+        };
         notify("STOPPING=1");
+        if !asked {
+            tracing::error!("another agentcast serve works on this database now, so this one ends");
+        }
         log.tell("agentcast serve: ending; what is on air is finished. Once more ends it at once");
         tokio::select! {
             () = drain(&api, &service, end_calls, server) => {}
@@ -121,19 +145,57 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
         // It only matters while it starts.
         warm.abort();
         log.tell("agentcast serve: stopped");
-        Ok(ExitCode::SUCCESS)
+        Ok(if asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
+/// Waits for a service that still ends, as it does when a new version takes an old one's place.
+async fn hold(url: &SecretString, log: &Log, stop: &mut Stop) -> anyhow::Result<Hold> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        if let Some(hold) = Hold::take(url).await.context("the store (PostgreSQL)")? {
+            return Ok(hold);
+        }
+        if began.elapsed() > DRAIN + Duration::from_secs(10) {
+            anyhow::bail!("another agentcast serve works on this database: one at a time");
+        }
+        if !std::mem::replace(&mut told, true) {
+            log.tell("agentcast serve: another one works on this database; waiting for it to end");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = stop.asked() => anyhow::bail!("asked to end before it had begun"),
+        }
+    }
+}
+
+/// What the server takes from its callers, as far as this process may open files.
+fn limits(log: &Log, config: &Config) -> Limits {
+    let wanted = config.http.connections;
+    let strangers = wanted / STRANGERS;
+    let open = enough_files(wanted + strangers);
+    let connections = (open * STRANGERS / (STRANGERS + 1)).clamp(1, wanted);
+    if connections < wanted {
+        log.tell(&format!(
+            "warning: http.connections is {connections}, not {wanted}: this process may not open more files; raise the \
+             limit (systemd: LimitNOFILE=, a shell: ulimit -n)"
+        ));
+    }
+    let per_address = config.http.connections_per_address;
+    Limits { connections, strangers: (connections / STRANGERS).max(1), per_address, ..Limits::default() }
+}
+
 /// The API, and what a LiveKit server and `agentcast check --service` ask for.
 fn app(api: &Api, hub: Option<&Hub>) -> Router {
-    let app = api::router(api.clone()).merge(news::page(hub.cloned()));
-    match hub {
-        Some(hub) => app.merge(hub.router()),
-        None => app,
-    }
+    let page = news::page(hub.cloned());
+    let others = match hub {
+        Some(hub) => page.merge(hub.router()),
+        None => page,
+    };
+    api::router_with(api.clone(), others)
 }
 
 /// No new streams and no new callers; then GOPs and files end, then calls, then the store.
@@ -156,7 +218,8 @@ fn end_at_once(why: &str) -> ! {
     unsafe { libc::_exit(1) }
 }
 
-/// Makes the data folder and holds it until the process ends: two services on one store would both go on air.
+/// Makes the data folder and holds it until the process ends: two services on one store would both go on air. For a store on a
+/// server there is [`Hold`].
 fn alone(folder: &Path) -> anyhow::Result<File> {
     let what = || format!("data_dir {}", folder.display());
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(what)?;

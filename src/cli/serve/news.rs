@@ -1,9 +1,10 @@
 //! What a LiveKit server tells: in the log, and at `/status.json` for `agentcast check --service`.
 
+use crate::http::api::problem::{Kind, Problem};
 use crate::webhook::{Change, Hub};
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::net::SocketAddr;
@@ -24,7 +25,8 @@ async fn status(
 ) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !peer.ip().to_canonical().is_loopback() || !crate::http::is_loopback(host) {
-        return (StatusCode::FORBIDDEN, "only for callers on the host that agentcast runs on\n").into_response();
+        let words = "only for callers on the host that agentcast runs on";
+        return Problem::new(Kind::FORBIDDEN, words).into_response();
     }
     let body = match hub {
         Some(hub) => serde_json::to_string(&hub.status()),
@@ -34,7 +36,7 @@ async fn status(
         Ok(body) => {
             ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(error) => Problem::internal(error).into_response(),
     }
 }
 

@@ -27,14 +27,16 @@ pub struct Access {
     pub scope: Scope,
     /// When the token expires, Unix ms; None with an API key.
     expires: Option<Millis>,
+    /// The sign-in of a browser, and when it ends.
+    sign_in: Option<(String, std::time::Instant)>,
 }
 
 /// Somebody who may feed the session in the path: its token, or an API key of role game or above of its tenant.
 #[derive(Clone, Debug)]
 pub struct Feeder(pub Access);
 
-/// Somebody who may watch the session in the path: its token (of either scope), or an API key of its tenant; one of role
-/// operator or above where the view is `all`. What may be seen is `session.view`.
+/// Somebody who may watch the session in the path: its token (of either scope), or an API key of its tenant; one of role game
+/// or above where the view is a side's, operator or above where it is `all`. What may be seen is `session.view`.
 #[derive(Clone, Debug)]
 pub struct Watcher(pub Access);
 
@@ -43,22 +45,27 @@ impl Access {
     async fn of(parts: &mut Parts, api: &Api, scope: Scope) -> Result<Option<Access>, Problem> {
         let id = path_id(parts, api).await?;
         let visitor = Visitor::of(parts);
+        let mut sign_in = None;
         let who = match Credential::of(parts)? {
             Some(Credential::Token(token)) => {
                 return Access::by_token(&visitor, api, token, &id, scope).await.map(Some);
             }
             Some(Credential::Key(key)) => visitor.key(api, key).await?,
-            Some(Credential::Cookie(value)) => visitor.cookie(api, value).await?,
+            Some(Credential::Cookie(value)) => {
+                let who = visitor.cookie(api, value).await?;
+                sign_in = api.cookies.right(value);
+                who
+            }
             None => return Ok(None),
         };
         require(&who, if scope == Scope::Feed { ApiRole::Game } else { ApiRole::Viewer })?;
         let session = api.service.context().store.session(who.tenant(), &id).await?;
-        if scope == Scope::Watch && session.view == View::All.to_string() {
-            require(&who, ApiRole::Operator)?;
+        if scope == Scope::Watch {
+            require(&who, least(&session.view))?;
         }
-        still_open(&session, now_ms()).map_err(|problem| Problem::new(Kind::CONFLICT, problem.detail))?;
+        usable(&session)?;
         let may = if who.may(ApiRole::Game) { session.scope } else { Scope::Watch };
-        let access = Access { session, actor: who.actor, scope: may, expires: None };
+        let access = Access { session, actor: who.actor, scope: may, expires: None, sign_in };
         access.for_scope(scope).map(Some)
     }
 
@@ -69,7 +76,8 @@ impl Access {
             return Err(Problem::new(Kind::FORBIDDEN, "this token may watch, not feed"));
         }
         let actor = session.id.clone();
-        Access { session, actor, scope: of, expires: Some(expires.saturating_mul(1_000)) }.for_scope(scope)
+        Access { session, actor, scope: of, expires: Some(expires.saturating_mul(1_000)), sign_in: None }
+            .for_scope(scope)
     }
 
     fn for_scope(self, scope: Scope) -> Result<Access, Problem> {
@@ -102,8 +110,28 @@ impl Access {
         }
         let until = self.expires.map_or(self.session.expires_at, |expires| expires.min(self.session.expires_at));
         let left = u64::try_from(until.saturating_sub(now_ms())).unwrap_or(0);
-        (rights, Instant::now() + Duration::from_millis(left))
+        let mut end = Instant::now() + Duration::from_millis(left);
+        if let Some((id, until)) = &self.sign_in {
+            rights.push(watch(id));
+            end = end.min(Instant::from_std(*until));
+        }
+        (rights, end)
     }
+}
+
+/// The least role of an API key that may see this view, or hand it on: a side's hidden cards and thoughts are for its game
+/// server, everything together for operators.
+pub(super) fn least(view: &str) -> ApiRole {
+    match view.parse() {
+        Ok(View::Spectator) => ApiRole::Viewer,
+        Ok(View::Side(_)) => ApiRole::Game,
+        Ok(View::All) | Err(_) => ApiRole::Operator,
+    }
+}
+
+/// Refuses a session that is over, to callers who may know it.
+pub(super) fn usable(session: &Session) -> Result<(), Problem> {
+    still_open(session, now_ms()).map_err(|problem| Problem::new(Kind::CONFLICT, problem.detail))
 }
 
 fn nobody() -> Problem {

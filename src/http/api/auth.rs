@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 pub const COOKIE: &str = "__Host-agentcast";
 /// How long an operator stays signed in.
 pub const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// How names of sign-ins begin.
+pub(super) const SIGN_IN: &str = "cookie:";
 /// Cookies at once; the oldest one goes.
 const COOKIES: usize = 10_000;
 /// How long an API key that was read is not read again: a key that is revoked by another process works no longer than this.
@@ -344,6 +346,15 @@ impl Cookies {
     pub fn actor(&self, value: &str) -> Option<String> {
         let signed = self.lock();
         signed.get(&hash(value)).filter(|signed| signed.until > Instant::now()).map(|signed| signed.actor.clone())
+    }
+
+    /// What a connection that this value opened holds on to: a name for the sign-in that tells nothing of the value, and
+    /// when it ends.
+    pub fn right(&self, value: &str) -> Option<(String, Instant)> {
+        let hash = hash(value);
+        let until = self.lock().get(&hash)?.until;
+        let name: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Some((format!("{SIGN_IN}{name}"), until))
     }
 
     /// Who is signed in, sorted by actor.

@@ -1,15 +1,16 @@
 //! `GET /v1/events`: what changes, for operators' pages.
 
 use super::Api;
-use super::auth::Caller;
-use super::line::over;
+use super::auth::{Caller, cookie};
+use super::line::{at, over};
 use super::live::Over;
 use super::problem::Problem;
 use super::watch::stream_of_events;
 use crate::server::bus::Change;
+use crate::server::who::Who;
 use crate::store::model::ApiRole;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::{Response, sse};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,8 +28,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// Every change of state that the caller may see, as server-sent events: `change` with
-/// `{"at":…,"kind":"stream","id":"str_…","data":…}`. Kinds: `agent`, `destination`, `match`, `session`, `stream`, `flag`. With
-/// `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read everything anew. The
+/// `{"at":…,"kind":"stream","id":"str_…","data":…}`. Kinds: `agent`, `destination`, `match`, `session`, `stream`, `flag`;
+/// destinations are for role operator and above. With `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read everything anew. The
 /// first event is `hello`, with the id to come back with.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
@@ -45,30 +47,36 @@ pub(super) async fn get_events(
     let who = caller.require(ApiRole::Viewer)?.clone();
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let bus = api.service.context().bus.clone();
-    let resumed = bus.listen(last);
+    let resumed = bus.listen(last, who.tenant());
     let mut first = VecDeque::new();
     let kind = if resumed.missed.is_some() { "hello" } else { "reset" };
     if last.is_none() || resumed.missed.is_none() {
         first.push_back(sse::Event::default().event(kind).id(&resumed.from).data("{}"));
     }
-    let tenant = who.tenant;
-    for change in resumed.missed.iter().flatten().filter(|change| visible(change, tenant.as_deref())) {
-        first.push_back(event(&bus.id(change), change));
-    }
+    let missed = resumed.missed.iter().flatten().filter(|change| visible(change, &who));
+    first.extend(missed.map(|change| event(&bus.id(change), change)));
     let mut rights = Vec::new();
     if who.actor.starts_with("key_") {
         rights.push(api.live.gate.watch(&api.service.context().store, &who.actor, &api.tasks));
     }
+    let mut expires = None;
+    let by_cookie = cookie(&headers).filter(|_| !headers.contains_key(header::AUTHORIZATION));
+    if let Some((id, until)) = by_cookie.and_then(|value| api.cookies.right(value)) {
+        rights.push(api.live.gate.watch(&api.service.context().store, &id, &api.tasks));
+        expires = Some(Instant::from_std(until));
+    }
     let listening = Listening {
         first,
+        last: resumed.from,
         news: resumed.news,
         rights,
+        expires,
         closing: api.closing.clone(),
         _open: api.live.metrics.socket("events"),
         done: false,
     };
     let stream = futures_util::stream::unfold(listening, move |mut l| {
-        let (bus, tenant) = (bus.clone(), tenant.clone());
+        let (bus, who) = (bus.clone(), who.clone());
         async move {
             if let Some(event) = l.first.pop_front() {
                 return Some((Ok::<_, Infallible>(event), l));
@@ -80,7 +88,12 @@ pub(super) async fn get_events(
                 let change = tokio::select! {
                     biased;
                     () = l.closing.cancelled() => return None,
-                    over = over(&mut l.rights) => {
+                    over = async {
+                        tokio::select! {
+                            over = over(&mut l.rights) => over,
+                            () = at(l.expires) => Over::Expired,
+                        }
+                    } => {
                         l.done = true;
                         let why = if over == Over::Revoked { "revoked" } else { "expired" };
                         let data = format!(r#"{{"reason":"{why}"}}"#);
@@ -89,15 +102,26 @@ pub(super) async fn get_events(
                     change = l.news.recv() => change,
                 };
                 match change {
-                    Ok(change) if visible(&change, tenant.as_deref()) => {
-                        return Some((Ok(event(&bus.id(&change), &change)), l));
+                    Ok(change) => {
+                        l.last = bus.id(&change);
+                        if visible(&change, &who) {
+                            return Some((Ok(event(&l.last, &change)), l));
+                        }
                     }
-                    Ok(_) => {}
-                    // It reads too slowly: what it missed is gone.
+                    // It reads too slowly, or others say too much at once: what is its own may still be kept.
                     Err(RecvError::Lagged(_)) => {
-                        let resumed = bus.listen(None);
-                        l.news = resumed.news;
-                        return Some((Ok(sse::Event::default().event("reset").id(resumed.from).data("{}")), l));
+                        let resumed = bus.listen(Some(&l.last), who.tenant());
+                        (l.news, l.last) = (resumed.news, resumed.from);
+                        match resumed.missed {
+                            Some(missed) => {
+                                let missed = missed.iter().filter(|change| visible(change, &who));
+                                l.first.extend(missed.map(|change| event(&bus.id(change), change)));
+                            }
+                            None => l.first.push_back(sse::Event::default().event("reset").id(&l.last).data("{}")),
+                        }
+                        if let Some(event) = l.first.pop_front() {
+                            return Some((Ok(event), l));
+                        }
                     }
                     Err(RecvError::Closed) => return None,
                 }
@@ -109,19 +133,25 @@ pub(super) async fn get_events(
 
 struct Listening {
     first: VecDeque<sse::Event>,
+    /// Id of the newest change that was heard, whoever may see it.
+    last: String,
     news: Receiver<Arc<Change>>,
     rights: Vec<watch::Receiver<Option<Over>>>,
+    /// When the sign-in ends by itself.
+    expires: Option<Instant>,
     closing: CancellationToken,
     _open: super::metrics::Open,
     done: bool,
 }
 
-/// Changes of the whole service, such as the flag's, are seen by all; a tenant's by itself and by admins.
-fn visible(change: &Change, tenant: Option<&str>) -> bool {
-    match (tenant, change.tenant.as_deref()) {
+/// Changes of the whole service, such as the flag's, are seen by all; a tenant's by itself and by admins; and what only an
+/// operator may read, by operators.
+fn visible(change: &Change, who: &Who) -> bool {
+    let own = match (who.tenant(), change.tenant.as_deref()) {
         (None, _) | (_, None) => true,
         (Some(own), Some(of)) => own == of,
-    }
+    };
+    own && who.may(change.least_role())
 }
 
 fn event(id: &str, change: &Change) -> sse::Event {

@@ -6,7 +6,9 @@
 //!   without what is shown only once. Another request under the same key is 422, one that still runs 409.
 
 use super::Api;
+use super::auth::Visitor;
 use super::problem::{Kind, Problem};
+use crate::http::server::Guest;
 use crate::server::matches::Allowance;
 use crate::server::now_ms;
 use crate::server::who::Who;
@@ -27,11 +29,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Tokens and codes of one session, made for one address: a page needs one each 15 minutes, and several may be behind one
+/// address.
+const RENEWALS_PER_MINUTE: u32 = 120;
+
 /// The limiters of the API, and what is under way.
 pub struct Guard {
     requests: Limiter<String>,
     sessions: Limiter<String>,
     failures: Limiter<IpAddr>,
+    /// By session and address.
+    renewals: Limiter<(String, IpAddr)>,
     /// Idempotency keys of calls that run.
     running: Mutex<HashSet<(String, String)>>,
 }
@@ -47,8 +55,19 @@ impl Guard {
             ),
             sessions: Limiter::new("sessions", minute(limits.sessions_per_minute)),
             failures: Limiter::new("refusals", minute(limits.auth_failures_per_minute)),
+            renewals: Limiter::new("renewals", minute(RENEWALS_PER_MINUTE)),
             running: Mutex::default(),
         }
+    }
+
+    /// Counts a token or a code that is about to be made for a session.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
+        let from = visitor.from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let key = (session.to_owned(), network(from));
+        self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
     }
 
     /// Counts a request with this key.
@@ -79,7 +98,7 @@ fn at_least_one(n: u32) -> NonZeroU32 {
 }
 
 /// Who is counted as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer has.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
@@ -143,13 +162,24 @@ pub struct Trail(Arc<Mutex<Learned>>);
 #[derive(Debug, Default)]
 struct Learned {
     actor: Option<String>,
+    /// The caller's connection.
+    guest: Option<Guest>,
     limits: Vec<(&'static str, Allowance, u64)>,
 }
 
 impl Trail {
+    /// Of a request that came on this connection.
+    pub(super) fn on(guest: Option<Guest>) -> Trail {
+        Trail(Arc::new(Mutex::new(Learned { guest, ..Learned::default() })))
+    }
+
     /// Who it is: id of an API key or a session.
     pub fn actor(&self, actor: &str) {
-        self.lock().actor = Some(actor.to_owned());
+        let mut learned = self.lock();
+        learned.actor = Some(actor.to_owned());
+        if let Some(guest) = &learned.guest {
+            guest.known(actor.starts_with("key_"));
+        }
     }
 
     /// What a limiter leaves; `window`: in how many seconds `limit` comes back. Told in the answer's RateLimit fields.

@@ -6,6 +6,7 @@ use super::auth::Client;
 use super::extract::{BODY_BYTES, BodyLimit};
 use super::guard::{IDEMPOTENCY_KEY, RATE_LIMIT, RATE_LIMIT_POLICY, REPLAYED, Trail};
 use super::problem::{Kind, Problem};
+use crate::http::server::Guest;
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -96,7 +97,7 @@ async fn outer(State(api): State<Api>, mut request: Request, next: Next) -> Resp
     let config = api.service.context().config();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let client = peer.map(|peer| client(peer, request.headers(), &config.http.trusted_proxies));
-    let trail = Trail::default();
+    let trail = Trail::on(request.extensions().get::<Guest>().cloned());
     request.extensions_mut().insert(Client(client));
     request.extensions_mut().insert(trail.clone());
     // Without the query: it may hold what is nobody else's business.

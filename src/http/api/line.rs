@@ -213,7 +213,7 @@ pub(super) async fn over(rights: &mut [watch::Receiver<Option<Over>>]) -> Over {
 }
 
 /// Ready at that time.
-async fn at(time: Option<Instant>) {
+pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

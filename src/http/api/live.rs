@@ -1,6 +1,7 @@
 //! What open connections share: the pictures of a match that watchers of one view get, when a session or a key ends, and the
 //! end of them all.
 
+use super::auth::SIGN_IN;
 use super::metrics::Metrics;
 use super::state::{StateOut, filtered};
 use crate::game::View;
@@ -30,6 +31,8 @@ pub struct Live {
     /// Permits for WebSockets that have yet to say who they are.
     pub(super) strangers: Arc<Semaphore>,
     readiness: Mutex<Readiness>,
+    /// When the store was last asked whether it answers, and how long it took.
+    pub(super) store_time: tokio::sync::Mutex<Option<(std::time::Instant, Option<Duration>)>>,
 }
 
 /// What `/readyz` says beside the store.
@@ -48,6 +51,7 @@ impl Default for Live {
             gate: Gate::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             readiness: Mutex::new(Readiness { stage: Err("not looked for yet".into()), draining: false }),
+            store_time: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -142,7 +146,7 @@ pub(super) enum Over {
 pub(super) struct Gate(Shared<String, Option<Over>>);
 
 impl Gate {
-    /// `id`: of a session or an API key. Some, once it has ended.
+    /// `id`: of a session, an API key or a sign-in. Some, once it has ended.
     pub fn watch(&self, store: &Store, id: &str, tasks: &TaskTracker) -> watch::Receiver<Option<Over>> {
         let (store, subject) = (store.clone(), id.to_owned());
         self.0.subscribe(
@@ -173,6 +177,10 @@ impl Gate {
 
 /// Whether a session or key is over. A store that does not answer ends nobody's session.
 async fn look(store: &Store, id: &str) -> Option<Over> {
+    // The store knows nothing of sign-ins: they are over when somebody says so.
+    if id.starts_with(SIGN_IN) {
+        return None;
+    }
     let found = if id.starts_with("key_") {
         store.api_key(id).await.map(|key| match key {
             Some((key, _)) => key.revoked_at.map(|_| Over::Revoked),
@@ -216,11 +224,16 @@ impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> Shared<K, 
         first: impl FnOnce() -> T,
         work: impl FnOnce(Seat<K, T>) -> W,
     ) -> watch::Receiver<T> {
-        let mut open = lock(&self.open);
-        if let Some(sender) = open.get(&key) {
+        if let Some(sender) = lock(&self.open).get(&key) {
             return sender.subscribe();
         }
+        // Outside of the lock, for which everybody else waits: a large state takes a while to be filtered and written out.
         let (sender, receiver) = watch::channel(first());
+        let mut open = lock(&self.open);
+        if let Some(sender) = open.get(&key) {
+            // Somebody was faster.
+            return sender.subscribe();
+        }
         open.insert(key.clone(), sender.clone());
         drop(open);
         tasks.spawn(work(Seat { sender, key, open: self.open.clone(), given_up: false }));
@@ -262,4 +275,24 @@ impl<K: Eq + Hash, T> Drop for Seat<K, T> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_value_is_made_while_others_may_subscribe() {
+        let shared = Shared::<&str, u32>::default();
+        let tasks = TaskTracker::new();
+        let sit = async |mut seat: Seat<&'static str, u32>| seat.left().await;
+        let first = || {
+            // As another watcher would, in the middle of it; and one of the same key was faster.
+            assert_eq!(*shared.subscribe("other", &tasks, || 1, sit).borrow(), 1);
+            shared.subscribe("same", &tasks, || 2, sit).borrow().to_owned() + 1
+        };
+        let receiver = shared.subscribe("same", &tasks, first, sit);
+        assert_eq!(*receiver.borrow(), 2, "one sender for all");
+        assert_eq!(*shared.subscribe("same", &tasks, || 4, sit).borrow(), 2);
+    }
 }

@@ -1,5 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 //!
+//! A tenant's key gets `streams`, `stream_*`, `destination_*` and `matches` of its own tenant and nothing else; everything is
+//! for this machine and for keys of the whole service (admins).
+//!
 //! Metrics (OpenMetrics text; every name begins with `agentcast_`). Labels are ids, words of our own, routes as they are
 //! written in `/openapi.json`, and numbers; never a name that a caller chose.
 //!
@@ -40,6 +43,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -57,6 +61,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// The store has this long to answer.
 const STORE_TIME: Duration = Duration::from_secs(2);
+/// How long its answer is taken for true.
+const STORE_FRESH: Duration = Duration::from_secs(1);
 
 /// What the API counts by itself.
 pub struct Metrics {
@@ -223,7 +229,7 @@ pub struct ReadyLine {
 }
 
 /// Whether the service can take work: its store answers, pictures can be drawn, and it is not about to end. The lines say
-/// which of them it is.
+/// which of them it is; why is for those who may read all metrics.
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
@@ -231,7 +237,7 @@ pub struct ReadyLine {
         (status = 503, description = "It cannot", body = Ready),
     )
 )]
-pub(super) async fn readyz(State(api): State<Api>) -> Response {
+pub(super) async fn readyz(State(api): State<Api>, scraper: Result<Scraper, Problem>) -> Response {
     let store = match store_time(&api).await {
         Some(took) => (true, format!("it answered in {} ms", took.as_millis())),
         None => (false, "it does not answer; the log says why".to_owned()),
@@ -245,28 +251,46 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
         true => (false, "the service is about to end".to_owned()),
         false => (true, "no".to_owned()),
     };
+    // Names of drivers and paths are not for everybody who can reach the port.
+    let words = scraper.is_ok_and(|scraper| scraper.tenant.is_none());
     let lines = [("store", store), ("stage", stage), ("draining", draining)];
-    let lines: Vec<_> = lines.into_iter().map(|(what, (ok, detail))| ReadyLine { what, ok, detail }).collect();
+    let line = |(what, (ok, detail))| {
+        let short =
+            if ok { "as it should be" } else { "not as it should be; ask on this machine or with an admin's key" };
+        ReadyLine { what, ok, detail: if words { detail } else { short.to_owned() } }
+    };
+    let lines: Vec<_> = lines.into_iter().map(line).collect();
     let ready = lines.iter().all(|line| line.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready, lines })).into_response()
 }
 
-/// How long the store takes to answer; None: it does not.
+/// How long the store takes to answer; None: it does not. Asked at most once a second, whoever wants to know.
 async fn store_time(api: &Api) -> Option<Duration> {
+    let mut known = api.live.store_time.lock().await;
+    if let Some((asked, took)) = *known
+        && asked.elapsed() < STORE_FRESH
+    {
+        return took;
+    }
     let began = Instant::now();
-    match tokio::time::timeout(STORE_TIME, api.service.context().store.ping()).await {
+    let took = match tokio::time::timeout(STORE_TIME, api.service.context().store.ping()).await {
         Ok(Ok(())) => Some(began.elapsed()),
         Ok(Err(error)) => {
             tracing::warn!("the store does not answer: {error}");
             None
         }
         Err(_) => None,
-    }
+    };
+    *known = Some((Instant::now(), took));
+    took
 }
 
 /// Somebody who may read metrics: from this machine, without a proxy between, or with a key of role viewer or above.
-pub struct Scraper;
+pub struct Scraper {
+    /// Whose streams and matches; None: everything.
+    pub tenant: Option<String>,
+}
 
 impl FromRequestParts<Api> for Scraper {
     type Rejection = Problem;
@@ -275,7 +299,7 @@ impl FromRequestParts<Api> for Scraper {
         let peer = parts.extensions.get::<Client>().and_then(|client| client.0);
         let direct = peer.is_some_and(|peer| peer.is_loopback()) && unforwarded(&parts.headers);
         if direct && !parts.headers.contains_key(header::AUTHORIZATION) {
-            return Ok(Scraper);
+            return Ok(Scraper { tenant: None });
         }
         let caller = Caller::from_request_parts(parts, api).await.map_err(|problem| match problem.status {
             401 => Problem::new(
@@ -284,8 +308,8 @@ impl FromRequestParts<Api> for Scraper {
             ),
             _ => problem,
         })?;
-        caller.require(ApiRole::Viewer)?;
-        Ok(Scraper)
+        let tenant = caller.require(ApiRole::Viewer)?.tenant.clone();
+        Ok(Scraper { tenant })
     }
 }
 
@@ -296,7 +320,8 @@ fn unforwarded(headers: &HeaderMap) -> bool {
     proxied.iter().all(|name| !headers.contains_key(*name)) && host.is_none_or(is_loopback)
 }
 
-/// Metrics for Prometheus. Without a key for callers on this machine only.
+/// Metrics for Prometheus. Without a key for callers on this machine only; a tenant's key gets its own streams, destinations
+/// and matches and nothing of the process.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
     responses(
@@ -306,12 +331,15 @@ fn unforwarded(headers: &HeaderMap) -> bool {
     ),
     security((), ("apiKey" = []))
 )]
-pub(super) async fn metrics(State(api): State<Api>, _: Scraper) -> Result<Response, Problem> {
-    let store = store_time(&api).await;
+pub(super) async fn metrics(State(api): State<Api>, scraper: Scraper) -> Result<Response, Problem> {
     let mut text = String::new();
-    let now = super::scrape::now(&api, store);
-    let written = prometheus_client::encoding::text::encode_registry(&mut text, &api.live.metrics.registry)
-        .and_then(|()| prometheus_client::encoding::text::encode(&mut text, &now));
+    let written = match &scraper.tenant {
+        Some(tenant) => encode(&mut text, &super::scrape::of_tenant(&api, tenant)),
+        None => {
+            let now = super::scrape::now(&api, store_time(&api).await);
+            encode_registry(&mut text, &api.live.metrics.registry).and_then(|()| encode(&mut text, &now))
+        }
+    };
     written.map_err(Problem::internal)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

@@ -91,9 +91,14 @@ impl Api {
 
 /// The whole API.
 pub fn router(api: Api) -> Router {
+    router_with(api, Router::new())
+}
+
+/// The whole API and other routes, under the same request ids, limits, fields and log.
+pub fn router_with(api: Api, others: Router) -> Router {
     let (router, document) = routes().split_for_parts();
     let router = router.merge(docs::router(&docs::finish(&document)));
-    layers::wrap(router, api)
+    layers::wrap(router.merge(others.with_state(())), api)
 }
 
 /// What the API says of itself: `/openapi.json`.

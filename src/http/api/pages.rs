@@ -5,7 +5,7 @@
 //! operator's page).
 
 use super::Api;
-use super::auth::{COOKIE, COOKIE_LIFE, Caller, Visitor};
+use super::auth::{COOKIE, COOKIE_LIFE, Caller, Visitor, cookie};
 use super::codes::{CODE_TTL_MS, Grant};
 use super::extract::Json as Body;
 use super::matches::audit;
@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(operator_code))
         .routes(routes!(exchange))
+        .routes(routes!(sign_out))
         .route("/stream/overlay", get(overlay))
 }
 
@@ -56,16 +57,25 @@ pub struct OperatorCode {
     pub code_expires_at: Millis,
 }
 
-/// A one-time code that signs a browser in as this API key: for 12 hours, or until the key is revoked.
+/// A one-time code that signs a browser in as this API key: for 12 hours, or until it signs out or the key is revoked. A
+/// browser that is signed in gets none.
 #[utoipa::path(
     post, path = "/v1/operator-code", tag = "pages",
     responses((status = 200, description = "The code", body = OperatorCode)),
     security(("apiKey" = []))
 )]
-pub(super) async fn operator_code(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
+pub(super) async fn operator_code(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
+    // Else a cookie would renew itself for ever.
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Err(Problem::new(Kind::FORBIDDEN, "send an API key; a cookie makes no codes"));
+    }
     let now = now_ms();
-    let code = api.codes.issue(Grant::Operator(who.clone()), now);
+    let code = api.codes.issue(Grant::Operator(who.clone()), who.tenant(), now);
     let code = code.map_err(|e| Problem::new(Kind::TOO_FAST, e.to_string()).retry_after(e.retry_s))?;
     audit(&api, who, who.tenant.clone(), "operator.code", &who.actor, serde_json::Value::Null).await?;
     let answer = OperatorCode { code: code.expose_secret().to_owned(), code_expires_at: now + CODE_TTL_MS };
@@ -151,6 +161,12 @@ pub(super) async fn exchange(
                 return Err(refused());
             }
             visitor.trail.actor(&who.actor);
+            // The code is spent in any case: it came over the wire as everybody could read it.
+            if !cookies_hold(&headers) {
+                let words = "the browser keeps no sign-in of a page without TLS: put a proxy with TLS before the service, \
+                             set PUBLIC_URL to its https:// address and open the page there";
+                return Err(Problem::new(Kind::CONFLICT, words));
+            }
             let value = api.cookies.issue(&who.actor);
             let cookie = format!(
                 "{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={}",
@@ -167,6 +183,37 @@ pub(super) async fn exchange(
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Signs this browser out: its cookie is good for nothing any more, and what it holds open ends.
+#[utoipa::path(
+    delete, path = "/stream/session", tag = "pages",
+    responses((status = 204, description = "Signed out")),
+    security(("cookie" = []))
+)]
+pub(super) async fn sign_out(State(api): State<Api>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
+    let value = cookie(&headers).filter(|_| !headers.contains_key(header::AUTHORIZATION));
+    let Some(value) = value else {
+        return Err(Problem::new(Kind::FORBIDDEN, "this is for browsers that are signed in by cookie"));
+    };
+    if let Some((id, _)) = api.cookies.right(value) {
+        api.cookies.drop_value(value);
+        api.live.gate.revoked(&id);
+    }
+    let who = &caller.0;
+    audit(&api, who, who.tenant.clone(), "operator.sign-out", &who.actor, serde_json::Value::Null).await?;
+    let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
+}
+
+/// Whether the browser keeps a `Secure` cookie: over TLS, and on this machine without.
+fn cookies_hold(headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
+    match origin.split_once("://") {
+        Some(("https", _)) => true,
+        Some((_, authority)) => is_loopback(authority),
+        None => false,
+    }
 }
 
 /// Whether a browser says that a page of this service asks. `Origin` and `Sec-Fetch-Site` are the browser's own words; no
@@ -213,7 +260,7 @@ fn old_form(query: &str) -> Option<(String, String)> {
 
 async fn redirect(api: &Api, visitor: &Visitor, session: &str, token: &str) -> Response {
     let found = match visitor.session(api, token, session).await {
-        Ok(holder) => code(api, &holder.session),
+        Ok(holder) => api.guard.renewal(session, visitor).and_then(|()| code(api, &holder.session)),
         Err(problem) => Err(problem),
     };
     let location = found.map(|code| HeaderValue::try_from(format!("/stream/overlay#code={}", code.expose_secret())));

@@ -32,7 +32,7 @@ pub(super) fn now(api: &Api, store: Option<Duration>) -> Registry {
     let mut registry = Registry::with_prefix("agentcast");
     streams(&mut registry, &api.service.streams().list(None));
     meters(&mut registry, api);
-    matches(&mut registry, api);
+    matches(&mut registry, api, None);
     let took = Float::default();
     took.set(store.map_or(-1.0, |took| took.as_secs_f64()));
     registry.register("store_seconds", "How long the store took to answer just now; -1: it did not", took);
@@ -41,6 +41,14 @@ pub(super) fn now(api: &Api, store: Option<Duration>) -> Registry {
     }
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("program", "The program", version);
+    registry
+}
+
+/// What of it is one tenant's.
+pub(super) fn of_tenant(api: &Api, tenant: &str) -> Registry {
+    let mut registry = Registry::with_prefix("agentcast");
+    streams(&mut registry, &api.service.streams().list(Some(tenant)));
+    matches(&mut registry, api, Some(tenant));
     registry
 }
 
@@ -94,11 +102,12 @@ fn streams(registry: &mut Registry, list: &[StreamView]) {
     registry.register("destination_reconnects", "Connections made again", again);
 }
 
-fn matches(registry: &mut Registry, api: &Api) {
+fn matches(registry: &mut Registry, api: &Api, tenant: Option<&str>) {
     let phases = Family::<[(&str, &str); 1], Gauge>::default();
-    let all = api.service.matches().all();
+    let all = api.service.matches().all().into_iter().map(|live| live.record());
+    let all: Vec<_> = all.filter(|record| tenant.is_none_or(|tenant| record.tenant_id == tenant)).collect();
     for phase in [MatchPhase::Waiting, MatchPhase::Running, MatchPhase::Over] {
-        let n = all.iter().filter(|live| live.record().phase == phase).count();
+        let n = all.iter().filter(|record| record.phase == phase).count();
         phases.get_or_create(&[("phase", phase.word())]).set(count(n));
     }
     registry.register("matches", "Matches that are not closed, by phase", phases);

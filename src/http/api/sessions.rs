@@ -1,7 +1,7 @@
 //! Sessions: the right to feed or to watch one match. `/v1/sessions`.
 
 use super::Api;
-use super::access::Watcher;
+use super::access::{Watcher, least, usable};
 use super::auth::{Caller, Visitor, require};
 use super::codes::{CODE_TTL_MS, Grant};
 use super::extract::{Create, Id, List, Paging, Query};
@@ -101,7 +101,8 @@ pub struct CodeMade {
     pub overlay_url: String,
 }
 
-/// Opens a session, and with `match` its match in the same call.
+/// Opens a session, and with `match` its match in the same call. Repeated with its Idempotency-Key it gives the same session
+/// with a new token and code, as long as the caller may have them and the session is not over (409).
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions",
     params(OnceHeader), request_body = SessionNew,
@@ -121,6 +122,9 @@ pub(super) async fn post_session(
     let made = once.run(&api, who, async { Made::created(&open(&api, who, body).await?) }).await?;
     let store = &api.service.context().store;
     let session = store.session(who.tenant(), made.text("id")).await?;
+    // A repeated call comes with the same Idempotency-Key, not necessarily with the same role, and the session may be over.
+    require(who, least(&session.view))?;
+    usable(&session)?;
     let of = match api.service.matches().get(&session.match_id) {
         Some(live) => live.record(),
         None => store.match_(who.tenant(), &session.match_id).await?,
@@ -154,9 +158,7 @@ pub(super) async fn post_session(
 async fn open(api: &Api, who: &Who, new: SessionNew) -> Result<Session, Problem> {
     let SessionNew { scope, match_id, new_match, view, ttl_seconds } = new;
     let view = check_view(view.as_deref().unwrap_or("spectator"))?;
-    if view == View::All {
-        require(who, ApiRole::Operator)?;
-    }
+    require(who, least(&view.to_string()))?;
     let ttl = ttl_seconds.unwrap_or(DAY_S);
     if !TTL_S.contains(&ttl) {
         let words = format!("expected {} to {} seconds", TTL_S.start(), TTL_S.end());
@@ -234,7 +236,7 @@ pub(super) fn token(api: &Api, session: &Session, scope: Scope) -> Token {
 pub(super) fn code(api: &Api, session: &Session) -> Result<SecretString, Problem> {
     let grant = Grant::Session { session: session.id.clone(), scope: Scope::Watch, view: session.view.clone() };
     api.codes
-        .issue(grant, now_ms())
+        .issue(grant, Some(&session.tenant_id), now_ms())
         .map_err(|error| Problem::new(Kind::TOO_FAST, error.to_string()).retry_after(error.retry_s))
 }
 
@@ -310,24 +312,42 @@ pub(super) async fn delete_session(State(api): State<Api>, caller: Caller, Id(id
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/token", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
-    responses((status = 200, description = "The token", body = TokenMade)),
+    responses(
+        (status = 200, description = "The token", body = TokenMade),
+        (status = 429, description = "Too many, of this session from this address", body = Problem,
+            content_type = "application/problem+json"),
+    ),
     security(("sessionToken" = []), ("apiKey" = []))
 )]
-pub(super) async fn post_token(State(api): State<Api>, Watcher(access): Watcher) -> Response {
+pub(super) async fn post_token(
+    State(api): State<Api>,
+    Watcher(access): Watcher,
+    visitor: Visitor,
+) -> Result<Response, Problem> {
+    api.guard.renewal(&access.session.id, &visitor)?;
     let Token { text, expires, in_s } = token(&api, &access.session, access.scope);
     let (token, scope) = (text.expose_secret().to_owned(), access.scope);
     let answer = TokenMade { token, token_expires_at: expires, expires_in: in_s, scope };
-    secret(Json(answer))
+    Ok(secret(Json(answer)))
 }
 
-/// A new one-time code for the session's overlay page.
+/// A new one-time code for the session's overlay page. At most 16 of a session wait; the oldest one goes.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/code", tag = "sessions",
     params(("id" = String, Path, description = "id of the session")),
-    responses((status = 200, description = "The code", body = CodeMade)),
+    responses(
+        (status = 200, description = "The code", body = CodeMade),
+        (status = 429, description = "Too many, of this session from this address, or of all", body = Problem,
+            content_type = "application/problem+json"),
+    ),
     security(("sessionToken" = []), ("apiKey" = []))
 )]
-pub(super) async fn post_code(State(api): State<Api>, Watcher(access): Watcher) -> Result<Response, Problem> {
+pub(super) async fn post_code(
+    State(api): State<Api>,
+    Watcher(access): Watcher,
+    visitor: Visitor,
+) -> Result<Response, Problem> {
+    api.guard.renewal(&access.session.id, &visitor)?;
     let code = code(&api, &access.session)?;
     let answer = CodeMade {
         overlay_url: overlay_url(&base_url(&api), Some(&code)),

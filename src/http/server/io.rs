@@ -1,13 +1,14 @@
 //! A TCP stream that gives up on a peer that reads nothing, can be cut off from outside, and holds its place among the
 //! connections, also after it became a WebSocket.
 
+use super::places::Place;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -18,11 +19,12 @@ pub(super) struct GuardedStream {
     stalled: Option<Pin<Box<Sleep>>>,
     cut: CancellationToken,
     cutting: Pin<Box<WaitForCancellationFutureOwned>>,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<Place>,
 }
 
 impl GuardedStream {
-    pub fn new(tcp: TcpStream, stall: Duration, cut: CancellationToken, place: OwnedSemaphorePermit) -> Self {
+    pub fn new(tcp: TcpStream, stall: Duration, place: Arc<Place>) -> Self {
+        let cut = place.cut.clone();
         let cutting = Box::pin(cut.clone().cancelled_owned());
         GuardedStream { tcp, stall, stalled: None, cut, cutting, _place: place }
     }
