@@ -114,8 +114,8 @@ pub async fn old_things_go_and_the_rest_stays(w: &World) {
     assert_eq!(s.prune(200, FOREVER, NOON, 6).await.unwrap(), 5 + 2 + 1 + 1 + 2 + 1);
 
     let kept = async |id: &str| s.load_match(id).await.unwrap().events.len();
-    assert_eq!((kept("mat_1").await, kept("mat_2").await, kept("mat_3").await), (0, 3, 3));
-    assert_eq!(s.load_match("mat_1").await.unwrap().snapshot, None);
+    assert_eq!((kept("mat_2").await, kept("mat_3").await), (3, 3));
+    assert!(matches!(s.load_match("mat_1").await, Err(StoreError::NotFound(_))));
     // Without its log, and closed as long ago as the oldest history.
     assert!(matches!(s.match_(None, "mat_1").await, Err(StoreError::NotFound(_))));
     assert_eq!(s.match_(None, "mat_2").await.unwrap().phase, MatchPhase::Closed);
