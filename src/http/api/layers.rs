@@ -101,7 +101,7 @@ async fn outer(State(api): State<Api>, mut request: Request, next: Next) -> Resp
     request.extensions_mut().insert(Client(client));
     request.extensions_mut().insert(trail.clone());
     // Without the query: it may hold what is nobody else's business.
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), plain(request.uri().path()));
     let mut response = next.run(request).await;
     let tls = config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
     dress(response.headers_mut(), tls);
@@ -118,6 +118,22 @@ async fn outer(State(api): State<Api>, mut request: Request, next: Next) -> Resp
         tracing::info!(%method, path, status, ms, request = id, actor, from, "answered");
     }
     response
+}
+
+/// A path for the log: words such as our routes have, and our ids. Whatever else stands in it may be a secret that somebody
+/// put into the wrong place.
+fn plain(path: &str) -> String {
+    const WORD: usize = 24;
+    let id = |part: &str| {
+        part.split_once('_').is_some_and(|(kind, hex)| {
+            let kind = kind.len() == 3 && kind.bytes().all(|b| b.is_ascii_lowercase());
+            kind && hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+    };
+    let word =
+        |part: &str| part.len() <= WORD && part.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'-' | b'.'));
+    let parts = path.split('/').map(|part| if part == "v1" || id(part) || word(part) { part } else { "…" });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// The caller's id for this request when it is a plain word, else a new one.
@@ -188,6 +204,17 @@ async fn in_time(State(api): State<Api>, request: Request, next: Next) -> Respon
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_logged_without_what_may_be_a_secret() {
+        let id = "dst_0123456789abcdef0123456789abcdef";
+        for path in ["/", "/healthz", "/openapi.json", "/v1/flags/streaming", &format!("/v1/destinations/{id}/key")] {
+            assert_eq!(plain(path), path);
+        }
+        assert_eq!(plain("/v1/destinations/live_canary_a81f2c/key"), "/v1/destinations/…/key");
+        assert_eq!(plain(&format!("/v1/agents/{id}x")), "/v1/agents/…");
+        assert_eq!(plain("/live%20KEY/abcdefghijklmnopqrstuvwxyz"), "/…/…");
+    }
 
     fn forwarded(lines: &[&'static str]) -> HeaderMap {
         lines.iter().map(|line| (HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(line))).collect()
