@@ -181,6 +181,9 @@ pub struct LimitsConfig {
     /// Requests with one key a second, and at once; the feed is counted apart.
     pub requests_per_second: u32,
     pub requests_burst: u32,
+    /// Requests with session tokens from one address a second, and at once; the feed is counted apart.
+    pub address_requests_per_second: u32,
+    pub address_requests_burst: u32,
 }
 
 /// When matches are closed without anybody asking for it, and how many a tenant may have open.
@@ -235,6 +238,8 @@ impl Default for Config {
                 auth_failures_per_minute: 10,
                 requests_per_second: 50,
                 requests_burst: 200,
+                address_requests_per_second: 500,
+                address_requests_burst: 2_000,
             },
             matches: MatchesConfig {
                 close_after: Duration::from_secs(10 * 60),

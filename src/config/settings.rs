@@ -488,7 +488,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.sessions_per_minute",
         env: "AGENTCAST_LIMITS_SESSIONS_PER_MINUTE",
         shape: "NUMBER",
-        what: "Sessions made with one API key a minute.",
+        what: "Sessions made with one API key a minute; from one address ten times as many.",
         reloads: true,
         kind: Kind::Plain {
             form: Form::Bare,
@@ -503,7 +503,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "limits.auth_failures_per_minute",
         env: "AGENTCAST_LIMITS_AUTH_FAILURES_PER_MINUTE",
         shape: "NUMBER",
-        what: "Refused keys and tokens from one address a minute; beyond it that address is turned away.",
+        what: "Refused keys and tokens from one address a minute; beyond it that address is turned away, but for keys in use.",
         reloads: true,
         kind: Kind::Plain {
             form: Form::Bare,
@@ -542,6 +542,36 @@ pub static SETTINGS: &[Setting] = &[
                 Ok(())
             },
             show: |c| c.limits.requests_burst.to_string(),
+        },
+    },
+    Setting {
+        name: "limits.address_requests_per_second",
+        env: "AGENTCAST_LIMITS_ADDRESS_REQUESTS_PER_SECOND",
+        shape: "NUMBER",
+        what: "Requests with session tokens from one address a second, over time; events are counted apart.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.limits.address_requests_per_second = value::number(text, 1, 100_000)?;
+                Ok(())
+            },
+            show: |c| c.limits.address_requests_per_second.to_string(),
+        },
+    },
+    Setting {
+        name: "limits.address_requests_burst",
+        env: "AGENTCAST_LIMITS_ADDRESS_REQUESTS_BURST",
+        shape: "NUMBER",
+        what: "Requests with session tokens from one address at once.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.limits.address_requests_burst = value::number(text, 1, 1_000_000)?;
+                Ok(())
+            },
+            show: |c| c.limits.address_requests_burst.to_string(),
         },
     },
     Setting {

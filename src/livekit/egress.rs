@@ -408,8 +408,8 @@ mod tests {
 
     #[test]
     fn what_a_worker_says_is_taken_without_addresses_and_keys() {
-        StreamKey::new("words-canary-key-1").unwrap();
         let url = "rtmp://h/app/words-canary-key-1".to_owned();
+        let _target = RtmpTarget::parse(&url, None).unwrap();
         let stream = proto::StreamInfo {
             url: url.clone(),
             status: 2,

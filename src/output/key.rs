@@ -8,9 +8,13 @@ use std::net::IpAddr;
 /// Longest key and application name, bytes. FFmpeg builds the connect message in a buffer of about this much headroom.
 const LONGEST: usize = 512;
 
-/// A stream key. `Debug` prints `StreamKey(…)`, there is no `Display`, and [`log`] knows it from the moment it exists.
+/// A stream key. `Debug` prints `StreamKey(…)` and there is no `Display`. [`log`] knows it while an [`RtmpTarget`] has it, or
+/// a clone of that one's: one that is only checked or stored is handed to nobody who could repeat it.
 #[derive(Clone)]
-pub struct StreamKey(SecretString);
+pub struct StreamKey {
+    text: SecretString,
+    hidden: log::Hidden,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -36,15 +40,19 @@ impl StreamKey {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(KeyError::BadCharacter);
         }
-        log::register_secret(text);
-        if let Some((name, _)) = text.split_once('?') {
-            log::register_secret(name);
-        }
-        Ok(Self(SecretString::from(text)))
+        Ok(Self { text: SecretString::from(text), hidden: log::Hidden::default() })
     }
 
     pub(crate) fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.text.expose_secret()
+    }
+
+    /// From now on log lines are without it, as long as this key or a clone of it lives.
+    fn hide(mut self) -> Self {
+        // Servers repeat the name without the query, too.
+        let name = self.expose().split_once('?').map(|(name, _)| name);
+        self.hidden = log::hide(std::iter::once(self.expose()).chain(name));
+        self
     }
 }
 
@@ -65,6 +73,8 @@ pub struct RtmpTarget {
     app: String,
     key: Option<StreamKey>,
     key_in_url: bool,
+    /// User and password.
+    _hidden: log::Hidden,
 }
 
 /// Says what is wrong without repeating the address.
@@ -118,12 +128,8 @@ impl RtmpTarget {
         if app.len() > LONGEST {
             return Err(TargetError::AppTooLong);
         }
-        if let Some(user) = user {
-            log::register_secret(user);
-            if let Some((_, password)) = user.split_once(':') {
-                log::register_secret(password);
-            }
-        }
+        let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+        let hidden = log::hide(user.into_iter().chain(password));
         let key_in_url = url_key.is_some();
         let key = match url_key {
             Some(text) => Some(StreamKey::new(text)?),
@@ -135,8 +141,9 @@ impl RtmpTarget {
             host: host.to_owned(),
             port,
             app: app.to_owned(),
-            key,
+            key: key.map(StreamKey::hide),
             key_in_url,
+            _hidden: hidden,
         })
     }
 
@@ -335,6 +342,19 @@ mod tests {
         assert_eq!(target.to_string(), "rtmp://h.example.com:1936");
         assert_eq!(target.connect_url(None).expose_secret(), "rtmp://joe:hunter22@h.example.com:1936/");
         assert_eq!(target.tc_url(), "rtmp://h.example.com:1936/app");
+    }
+
+    #[test]
+    fn the_log_knows_a_key_while_a_target_has_it_and_no_longer() {
+        let words = "no knows-canary-key-1, knows-canary-key-1?x=1 nor knows-canary-password";
+        let key = StreamKey::new("knows-canary-key-1?x=1").unwrap();
+        assert_eq!(log::scrub(words), words, "a key that nobody connects with");
+        let target = RtmpTarget::parse("rtmp://joe:knows-canary-password@h/app", Some(key)).unwrap();
+        let clone = target.clone();
+        drop(target);
+        assert_eq!(log::scrub(words), "no [key], [key] nor [key]");
+        drop(clone);
+        assert_eq!(log::scrub(words), words);
     }
 
     #[test]

@@ -2,19 +2,23 @@
 //!
 //! FFmpeg prints addresses with the stream key in them, and servers may repeat a key in their error words; LiveKit's server
 //! repeats a whole join token when it refuses one. Every line passes [`scrub`], which works in three ways: it replaces the
-//! secrets it was told ([`register_secret`]), it replaces whatever looks like a token (JWT), and it cuts everything after
-//! host and application from whatever looks like an RTMP address.
+//! secrets that it knows (those of the settings by [`register_secret`], those of callers while a [`Hidden`] lives), it
+//! replaces whatever looks like a token (JWT) or the secret half of an API key, and it cuts everything after host and
+//! application from whatever looks like an RTMP address.
+
+mod known;
 
 use ffmpeg_next::ffi;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Once, PoisonError, RwLock};
+use std::sync::Once;
 
-/// Shorter secrets are not replaced in running text: the log would be unreadable and the "secret" is a guess away.
-const SHORTEST_SECRET: usize = 4;
-const PLACEHOLDER: &str = "[key]";
+pub use known::{Hidden, hide};
+
+use known::PLACEHOLDER;
+
 const TOKEN_PLACEHOLDER: &str = "[token]";
 /// Every JWT begins so: base64url of `{"`.
 const TOKEN_START: &str = "eyJ";
@@ -22,32 +26,44 @@ const TOKEN_START: &str = "eyJ";
 const LONGEST_LINE: usize = 4_096;
 const LONGEST_SECRET: usize = 1_024;
 
-/// Longest first, so that a secret which begins with another one is replaced whole.
-static SECRETS: RwLock<Vec<Box<str>>> = RwLock::new(Vec::new());
-
-/// From now on this text is replaced in every line. Stays for the life of the process.
+/// For secrets of the settings: from now on this text is replaced in every line. Stays for the life of the process; what
+/// callers choose is for [`hide`].
 pub fn register_secret(text: &str) {
-    if text.len() < SHORTEST_SECRET {
-        return;
-    }
-    let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
-    if secrets.iter().any(|s| **s == *text) {
-        return;
-    }
-    let at = secrets.partition_point(|s| s.len() > text.len());
-    secrets.insert(at, text.into());
+    known::register(text);
 }
 
-/// The text without registered secrets, without tokens (JWT) and without what follows host and application in RTMP addresses.
+/// The text without known secrets, without tokens (JWT), without the secret half of API keys and without what follows host
+/// and application in RTMP addresses.
 #[must_use]
 pub fn scrub(text: &str) -> String {
-    let mut out = Cow::Borrowed(text);
-    for secret in SECRETS.read().unwrap_or_else(PoisonError::into_inner).iter() {
-        if out.contains(&**secret) {
-            out = Cow::Owned(out.replace(&**secret, PLACEHOLDER));
+    cut_addresses(&cut_api_keys(&cut_tokens(&known::cut(text))))
+}
+
+/// Replaces the secret half of `key_<32 hex>.<64 hex>` and its beginnings; the id is no secret.
+fn cut_api_keys(text: &str) -> Cow<'_, str> {
+    const START: &str = "key_";
+    const ID: usize = 32;
+    let hex = |at: usize| text[at..].bytes().take_while(u8::is_ascii_hexdigit).count();
+    let (mut out, mut done, mut from) = (String::new(), 0, 0);
+    while let Some(found) = text[from..].find(START) {
+        let id = from + found + START.len();
+        from = id;
+        if hex(id) != ID || !text[id + ID..].starts_with('.') {
+            continue;
+        }
+        let secret = id + ID + 1;
+        let length = hex(secret);
+        if length > 0 {
+            out.push_str(&text[done..secret]);
+            out.push_str(PLACEHOLDER);
+            (done, from) = (secret + length, secret + length);
         }
     }
-    cut_addresses(&cut_tokens(&out))
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[done..]);
+    Cow::Owned(out)
 }
 
 /// Replaces `eyJ….….…` and its beginnings: a line may have been cut short inside a token.
@@ -292,6 +308,15 @@ mod tests {
         assert_eq!(scrub(&token[..token.len() - 20]), "[token]", "cut in its second part");
         assert_eq!(scrub(&token[..token.len() - 10]), "[token]", "cut in its third part");
         assert_eq!(scrub("ünï eyJ eyJa. eyJb é"), "ünï eyJ eyJa. eyJb é");
+    }
+
+    #[test]
+    fn an_api_key_loses_its_secret_half_also_when_the_line_ends_in_it() {
+        let (id, secret) = ("key_0123456789abcdef0123456789abcdef", "5a".repeat(32));
+        assert_eq!(scrub(&format!("Bearer {id}.{secret}, {id}.{secret}")), format!("Bearer {id}.[key], {id}.[key]"));
+        assert_eq!(scrub(&format!("{id}.{}", &secret[..9])), format!("{id}.[key]"));
+        let harmless = format!("{id} {id}. key_12.ab ünï key_");
+        assert_eq!(scrub(&harmless), harmless);
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub enum RosterError {
     /// It does not fit what is there; with what to do.
     #[error("{0}")]
     Conflict(String),
+    /// It is done, but the store did not take it yet.
+    #[error("{0}")]
+    Unkept(String),
     /// Too many of these at once; with what to do.
     #[error("{0}")]
     Busy(String),
@@ -110,6 +113,28 @@ async fn again(tries: &mut usize) {
     tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(1..=10))).await;
 }
 
+/// An entry of the audit, as of now.
+fn entry(who: &Who, tenant: Option<&str>, action: &str, subject: &str, details: serde_json::Value) -> AuditEntry {
+    AuditEntry {
+        id: 0,
+        at: now_ms(),
+        tenant_id: tenant.map(str::to_owned),
+        actor: who.actor.clone(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        details,
+        from: who.from.map(|from| from.to_string()),
+    }
+}
+
+/// For an off that the store has not taken.
+fn unkept(what: &str) -> RosterError {
+    RosterError::Unkept(format!(
+        "{what} is off and its streams have ended, but the store has not taken it: it is tried again until it does, and a \
+         restart before that would turn it on again"
+    ))
+}
+
 impl Service {
     /// Writes what was done. `tenant`: whose record it was done to.
     async fn audit(
@@ -120,17 +145,7 @@ impl Service {
         subject: &str,
         details: serde_json::Value,
     ) -> Result<()> {
-        let entry = AuditEntry {
-            id: 0,
-            at: now_ms(),
-            tenant_id: tenant.map(str::to_owned),
-            actor: who.actor.clone(),
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            details,
-            from: who.from.map(|from| from.to_string()),
-        };
-        Ok(self.context().store.audit(&entry).await?)
+        Ok(self.context().store.audit(&entry(who, tenant, action, subject, details)).await?)
     }
 
     /// Tells operators' pages what a record is now; null: gone.

@@ -54,6 +54,18 @@ impl Store {
         Ok(())
     }
 
+    pub async fn tenant(&self, id: &str) -> Result<Tenant> {
+        let row = sqlx::query("SELECT * FROM tenants WHERE id = $1").bind(id).fetch_optional(self.read()).await?;
+        tenant(&row.ok_or(StoreError::NotFound("tenant"))?)
+    }
+
+    pub async fn tenant_page(&self, page: &PageRequest) -> Result<Page<Tenant>> {
+        let query = sqlx::query("SELECT * FROM tenants WHERE id > $1 ORDER BY id LIMIT $2");
+        let rows = query.bind(page.greater_than()).bind(page.rows()).fetch_all(self.read()).await?;
+        page.page(&rows, tenant, |t| t.id.clone())
+    }
+
+    /// All of them, for the command line.
     pub async fn tenants(&self) -> Result<Vec<Tenant>> {
         sqlx::query("SELECT * FROM tenants ORDER BY id").fetch_all(self.read()).await?.iter().map(tenant).collect()
     }

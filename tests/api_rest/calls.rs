@@ -1,10 +1,14 @@
 //! Versions, repeated calls, callers, limits.
 
+use crate::support::dir::TempDir;
+use crate::support::service::Sender;
 use crate::world::{World, config};
 use agentcast::http::api::auth::COOKIE;
+use agentcast::store::Place;
 use agentcast::store::model::ApiRole;
 use secrecy::ExposeSecret;
 use serde_json::json;
+use sqlx::Connection;
 
 #[tokio::test]
 async fn a_change_of_an_older_version_is_refused_and_none_is_lost() {
@@ -78,6 +82,21 @@ async fn an_api_key_is_in_no_remembered_answer() {
     let kept = world.store().remembered("admin", "once").await.unwrap().unwrap();
     let secret = first["key"].as_str().unwrap().split('.').nth(1).unwrap().to_owned();
     assert!(!String::from_utf8(kept.body).unwrap().contains(&secret));
+}
+
+#[tokio::test]
+async fn what_was_made_is_answered_although_the_answer_cannot_be_remembered() {
+    let dir = TempDir::new("answers");
+    let database = dir.path().join("agentcast.db");
+    let world = World::at(config(), &Place::Sqlite(database.clone())).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    sqlx::query(full).execute(&mut other).await.unwrap();
+    let body = json!({ "name": "root", "role": "admin" }).to_string();
+    let made = world.call(&world.admin, "POST /v1/api-keys", &["idempotency-key: once"], body.as_bytes()).await;
+    let key = made.expect(201)["key"].as_str().expect("the key is shown").to_owned();
+    world.get(&key, "/v1/whoami").await.expect(200);
 }
 
 #[tokio::test]
@@ -173,4 +192,152 @@ async fn an_operators_cookie_reads_from_anywhere_and_changes_only_from_our_own_p
     world.call(&world.admin, &format!("DELETE /v1/api-keys/{actor}"), &[], b"").await.expect(204);
     assert!(world.api.cookies.list().is_empty());
     world.call("", "GET /v1/whoami", &[&cookie], b"").await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_guesser_is_refused_without_asking_the_store_and_keys_in_use_pass() {
+    let mut config = config();
+    config.limits.auth_failures_per_minute = 3;
+    let world = World::new(config).await;
+    let key = world.operator("Arena").await;
+    world.get(&key, "/v1/whoami").await.expect(200);
+    let guess = |n: u64| format!("key_{n:032x}.{}", "1".repeat(64));
+    for n in 0..12 {
+        world.get(&guess(n), "/v1/whoami").await;
+    }
+    // A store that is asked would say so: it is gone.
+    world.store().close().await;
+    for n in 100..150 {
+        world.get(&guess(n), "/v1/whoami").await.problem(429, "too-fast");
+    }
+    world.get(&key, "/v1/whoami").await.expect(200);
+}
+
+/// A session of scope feed for a new match: its id and its token.
+async fn session(world: &World, key: &str, reference: &str) -> (String, String) {
+    let body = json!({ "scope": "feed", "match": { "reference": reference, "title": "M", "sides": {} } });
+    let made = world.json(key, "POST /v1/sessions", body).await.expect(201);
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    (text(&made["session"]["id"]), text(&made["token"]))
+}
+
+#[tokio::test]
+async fn a_session_is_read_once_and_a_revoked_one_is_refused_at_once() {
+    let world = World::new(config()).await;
+    let key = world.operator("Arena").await;
+    let (id, token) = session(&world, &key, "m").await;
+    let state = format!("/v1/sessions/{id}/state");
+    for _ in 0..3 {
+        world.get(&token, &state).await.expect(200);
+        world.get(&key, &state).await.expect(200);
+    }
+    let stranger = world.operator("Other").await;
+    world.get(&stranger, &state).await.problem(404, "not-found");
+    world.call(&key, &format!("DELETE /v1/sessions/{id}"), &[], b"").await.expect(204);
+    world.get(&token, &state).await.problem(401, "unauthorized");
+    // What is known is answered while the store is gone.
+    let (id, token) = session(&world, &key, "n").await;
+    let state = format!("/v1/sessions/{id}/state");
+    world.get(&token, &state).await.expect(200);
+    world.store().close().await;
+    world.get(&token, &state).await.expect(200);
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    world.get(&token, &state).await.expect(200);
+}
+
+#[tokio::test]
+async fn feeding_with_a_key_is_counted_by_the_match_and_not_against_the_key() {
+    let mut config = config();
+    (config.limits.requests_per_second, config.limits.requests_burst) = (1, 4);
+    (config.limits.events_per_second, config.limits.events_burst) = (1, 20);
+    let world = World::new(config).await;
+    let key = world.operator("Arena").await;
+    let (id, _) = session(&world, &key, "m").await;
+    let mut sender = Sender::new("m");
+    let events = format!("POST /v1/sessions/{id}/events");
+    world.json(&key, &events, sender.started()).await.expect(200);
+    for n in 0..15 {
+        world.json(&key, &events, sender.score(n)).await.expect(200);
+    }
+    let mut refused = None;
+    for n in 15..60 {
+        let answer = world.json(&key, &events, sender.score(n)).await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("the match's limit");
+    assert!(refused.header("ratelimit").unwrap().contains("\"events\";r="), "{:?}", refused.headers);
+    assert!(refused.header("retry-after").is_some());
+    world.get(&key, "/v1/whoami").await.expect(200);
+}
+
+#[tokio::test]
+async fn limits_follow_the_settings_when_they_are_reloaded() {
+    let mut config = config();
+    (config.limits.requests_per_second, config.limits.requests_burst) = (1, 2);
+    let world = World::new(config.clone()).await;
+    let key = world.operator("Arena").await;
+    let reload = |config: &agentcast::config::Config| {
+        *world.api.service.context().config.write().unwrap() = std::sync::Arc::new(config.clone());
+    };
+    for _ in 0..2 {
+        world.get(&key, "/v1/whoami").await.expect(200);
+    }
+    world.get(&key, "/v1/whoami").await.problem(429, "too-fast");
+    // What is not about this limit leaves what it has counted.
+    config.limits.sessions_per_minute = 7;
+    reload(&config);
+    world.get(&key, "/v1/whoami").await.problem(429, "too-fast");
+    config.limits.requests_burst = 50;
+    reload(&config);
+    let answer = world.get(&key, "/v1/whoami").await;
+    answer.expect(200);
+    assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=50;w=50"));
+    config.limits.auth_failures_per_minute = 1;
+    reload(&config);
+    world.get("nonsense", "/v1/whoami").await.problem(401, "unauthorized");
+    world.get("nonsense", "/v1/whoami").await.problem(429, "too-fast");
+}
+
+#[tokio::test]
+async fn holders_of_tokens_are_limited_by_address_and_told_so() {
+    let mut config = config();
+    (config.limits.address_requests_per_second, config.limits.address_requests_burst) = (1, 3);
+    let world = World::new(config).await;
+    let key = world.operator("Arena").await;
+    let (id, token) = session(&world, &key, "m").await;
+    let state = format!("/v1/sessions/{id}/state");
+    let first = world.get(&token, &state).await;
+    first.expect(200);
+    assert_eq!(first.header("ratelimit"), Some("\"address\";r=2;t=1"));
+    for _ in 0..2 {
+        world.get(&token, &state).await.expect(200);
+    }
+    let refused = world.json(&token, &format!("POST /v1/sessions/{id}/code"), json!({})).await;
+    refused.problem(429, "too-fast");
+    assert!(refused.header("ratelimit").unwrap().starts_with("\"address\";r=0;t="), "{:?}", refused.headers);
+    // Events are the match's, and keys have an allowance of their own.
+    world.json(&token, &format!("POST /v1/sessions/{id}/events"), Sender::new("m").started()).await.expect(200);
+    world.get(&key, &state).await.expect(200);
+}
+
+#[tokio::test]
+async fn sessions_are_limited_by_address_whatever_the_key() {
+    let mut config = config();
+    config.limits.sessions_per_minute = 1;
+    let world = World::new(config).await;
+    let mut refused = None;
+    for n in 0..11 {
+        let key = world.operator(&format!("Arena {n}")).await;
+        let body = json!({ "scope": "feed", "match": { "reference": "m", "title": "M", "sides": {} } });
+        let answer = world.json(&key, "POST /v1/sessions", body).await;
+        if n < 10 {
+            answer.expect(201);
+        } else {
+            refused = Some(answer);
+        }
+    }
+    refused.unwrap().problem(429, "too-fast");
 }

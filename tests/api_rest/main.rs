@@ -7,5 +7,7 @@ mod busy;
 mod calls;
 mod common;
 mod documents;
+mod off;
 mod records;
+mod secrets;
 mod world;

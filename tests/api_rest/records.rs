@@ -358,3 +358,26 @@ async fn a_list_is_read_page_by_page() {
     }
     assert_eq!(seen, made);
 }
+
+#[tokio::test]
+async fn tenants_come_in_pages_and_each_has_an_address() {
+    let world = World::new(config()).await;
+    let mut made = Vec::new();
+    for name in ["A", "B", "C"] {
+        let answer = world.json(&world.admin, "POST /v1/tenants", json!({ "name": name })).await;
+        let tenant = answer.expect(201);
+        let path = answer.header("location").unwrap().to_owned();
+        assert_eq!(world.get(&world.admin, &path).await.expect(200), tenant);
+        made.push(tenant["id"].as_str().unwrap().to_owned());
+    }
+    made.sort();
+    let first = world.get(&world.admin, "/v1/tenants?limit=2").await.expect(200);
+    let next = first["next"].as_str().expect("there is more");
+    let second = world.get(&world.admin, &format!("/v1/tenants?limit=2&after={next}")).await.expect(200);
+    assert_eq!(second["next"], json!(null));
+    let items = [&first, &second].map(|page| page["items"].as_array().unwrap().clone()).concat();
+    assert_eq!(items.iter().map(|t| t["id"].as_str().unwrap()).collect::<Vec<_>>(), made);
+    let operator = world.operator("D").await;
+    world.get(&operator, &format!("/v1/tenants/{}", made[0])).await.problem(403, "forbidden");
+    world.get(&world.admin, "/v1/tenants/ten_0").await.problem(404, "not-found");
+}

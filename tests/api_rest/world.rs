@@ -57,8 +57,12 @@ pub fn config() -> Config {
 
 impl World {
     pub async fn new(config: Config) -> World {
+        World::at(config, &Place::Memory).await
+    }
+
+    pub async fn at(config: Config, place: &Place) -> World {
         let context = Context {
-            store: Store::open(&Place::Memory).await.unwrap(),
+            store: Store::open(place).await.unwrap(),
             keyring: Arc::new(Keyring::ephemeral()),
             tokens: Arc::new(TokenSigner::ephemeral()),
             bus: Bus::default(),

@@ -50,6 +50,8 @@ impl Access {
             Some(Credential::Token(token)) => {
                 return Access::by_token(&visitor, api, token, &id, scope).await.map(Some);
             }
+            // Events are counted by the match.
+            Some(Credential::Key(key)) if scope == Scope::Feed => visitor.feeding_key(api, key).await?,
             Some(Credential::Key(key)) => visitor.key(api, key).await?,
             Some(Credential::Cookie(value)) => {
                 let who = visitor.cookie(api, value).await?;
@@ -59,7 +61,9 @@ impl Access {
             None => return Ok(None),
         };
         require(&who, if scope == Scope::Feed { ApiRole::Game } else { ApiRole::Viewer })?;
-        let session = api.service.context().store.session(who.tenant(), &id).await?;
+        let session = api.sessions.read(api, &id).await?;
+        let own = |session: &Session| who.tenant().is_none_or(|tenant| session.tenant_id == tenant);
+        let session = session.filter(own).ok_or_else(|| Problem::not_found("session"))?;
         if scope == Scope::Watch {
             require(&who, least(&session.view))?;
         }
@@ -70,6 +74,9 @@ impl Access {
     }
 
     async fn by_token(visitor: &Visitor, api: &Api, token: &str, id: &str, scope: Scope) -> Result<Access, Problem> {
+        if scope == Scope::Watch {
+            api.guard.address(visitor.from, &visitor.trail)?;
+        }
         let Holder { claims, session } = visitor.session(api, token, id).await?;
         let SessionClaims { scope: of, expires, .. } = claims;
         if scope == Scope::Feed && of == Scope::Watch {

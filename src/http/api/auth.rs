@@ -8,10 +8,12 @@
 //! | [`Visitor`] | everybody; checks what comes in some other way, as a socket's first message |
 //!
 //! Every credential is looked up and compared even when its id is unknown, and every refusal has the same words, so that
-//! nobody learns which half of it was wrong. Refusals are limited by address; what is good passes in any case, so that a
-//! program with an old key does not lock out its neighbours.
+//! nobody learns which half of it was wrong. Refusals are limited by address. Beyond that ids which are not known from before
+//! are looked up a few times a second only; keys that are in use pass in any case, so that a program with an old key does not
+//! lock out its neighbours.
 
 use super::Api;
+use super::fresh::Fresh;
 use super::guard::Trail;
 use super::problem::{Kind, Problem};
 use crate::secure::{SessionClaims, api_key};
@@ -37,11 +39,9 @@ pub const COOKIE_LIFE: Duration = Duration::from_secs(12 * 3600);
 pub(super) const SIGN_IN: &str = "cookie:";
 /// Cookies at once; the oldest one goes.
 const COOKIES: usize = 10_000;
-/// How long an API key that was read is not read again: a key that is revoked by another process works no longer than this.
-const KEY_FRESH: Duration = Duration::from_secs(1);
 /// How often the store learns that a key is in use.
 const KEY_USED: Duration = Duration::from_secs(60);
-/// Keys in the short memory.
+/// Keys whose use was noted, in memory.
 const KEYS: usize = 10_000;
 
 /// Somebody with an API key (`Authorization: Bearer key_…`) or an operator's cookie.
@@ -99,9 +99,29 @@ impl Visitor {
     /// # Errors
     /// 401; 429 after too many refusals from this address, or requests with this key.
     pub async fn key(&self, api: &Api, presented: &str) -> Result<Who, Problem> {
+        let key = self.known(api, presented).await?;
+        api.guard.request(&key.id, &self.trail)?;
+        Ok(self.admit(api, key).await)
+    }
+
+    /// Somebody with this API key who feeds a match: counted by the match, not against the key's allowance.
+    ///
+    /// # Errors
+    /// 401; 429 after too many refusals from this address.
+    pub async fn feeding_key(&self, api: &Api, presented: &str) -> Result<Who, Problem> {
+        let key = self.known(api, presented).await?;
+        Ok(self.admit(api, key).await)
+    }
+
+    async fn known(&self, api: &Api, presented: &str) -> Result<ApiKey, Problem> {
         let id = api_key::id(presented);
         let found = match id {
-            Some(id) => api.keys.read(api, id).await?,
+            Some(id) => {
+                if !api.keys.knows(id) {
+                    api.guard.lookup(self.from)?;
+                }
+                api.keys.read(api, id).await?
+            }
             None => None,
         };
         // Compared in any case, so that an unknown id takes as long as a wrong key.
@@ -113,7 +133,8 @@ impl Visitor {
         let Some(key) = key.filter(|key| same && key.revoked_at.is_none()) else {
             return Err(self.refuse(api, "the API key is not known, or was revoked"));
         };
-        self.admit(api, key).await
+        self.trail.actor(&key.id);
+        Ok(key)
     }
 
     /// The operator behind this cookie's value.
@@ -126,20 +147,23 @@ impl Visitor {
         let Some((key, _)) = found.filter(|(key, _)| key.revoked_at.is_none()) else {
             return Err(self.refuse(api, "you are not signed in any more; open the page by a new link"));
         };
-        self.admit(api, key).await
-    }
-
-    async fn admit(&self, api: &Api, key: ApiKey) -> Result<Who, Problem> {
         self.trail.actor(&key.id);
         api.guard.request(&key.id, &self.trail)?;
-        let now = now_ms();
+        Ok(self.admit(api, key).await)
+    }
+
+    async fn admit(&self, api: &Api, key: ApiKey) -> Who {
         if api.keys.used(&key.id) {
-            // A key that was deleted meanwhile is no reason to fail; a store that is gone shows in what follows.
-            if let Err(error) = api.service.context().store.api_key_used(&key.id, now).await {
-                tracing::warn!("the use of an API key was not noted: {error}");
-            }
+            let (store, id, now) = (api.service.context().store.clone(), key.id.clone(), now_ms());
+            // Beside the call: it must go through while the store cannot write.
+            api.tasks.spawn(async move {
+                // A key that was deleted meanwhile is no reason to fail; a store that is gone shows in what follows.
+                if let Err(error) = store.api_key_used(&id, now).await {
+                    tracing::warn!("the use of an API key was not noted: {error}");
+                }
+            });
         }
-        Ok(Who { actor: key.id, tenant: key.tenant_id, role: key.role, from: self.from })
+        Who { actor: key.id, tenant: key.tenant_id, role: key.role, from: self.from }
     }
 
     /// Somebody with this token for the session `id`: the token is good, the session neither expired nor revoked.
@@ -160,10 +184,8 @@ impl Visitor {
             }
             Err(_) => return Err(self.refuse(api, "the session token is not valid")),
         };
-        let session = match api.service.context().store.session(None, id).await {
-            Ok(session) => session,
-            Err(StoreError::NotFound(_)) => return Err(self.refuse(api, "the session token is not valid")),
-            Err(error) => return Err(error.into()),
+        let Some(session) = api.sessions.read(api, id).await? else {
+            return Err(self.refuse(api, "the session token is not valid"));
         };
         // Who may feed may watch: an overlay page of a feeding session has a token that cannot feed.
         let scope = claims.scope == session.scope || claims.scope == Scope::Watch;
@@ -388,54 +410,62 @@ fn hash(value: &str) -> [u8; 32] {
     Sha256::digest(value.as_bytes()).into()
 }
 
-/// API keys that were read a moment ago.
+/// API keys with their hashes, and when their use was noted.
 #[derive(Default)]
-pub struct Keys(Mutex<HashMap<String, Known>>);
-
-struct Known {
-    /// None: no such key.
-    key: Option<(ApiKey, [u8; 32])>,
-    read: Instant,
-    noted: Option<Instant>,
+pub struct Keys {
+    read: Fresh<(ApiKey, [u8; 32])>,
+    noted: Mutex<HashMap<String, Instant>>,
 }
 
 impl Keys {
     async fn read(&self, api: &Api, id: &str) -> Result<Option<(ApiKey, [u8; 32])>, Problem> {
-        if let Some(known) = self.lock().get(id)
-            && known.read.elapsed() < KEY_FRESH
-        {
-            return Ok(known.key.clone());
-        }
-        let key = api.service.context().store.api_key(id).await?;
-        let mut known = self.lock();
-        if known.len() >= KEYS {
-            known.retain(|_, known| known.read.elapsed() < KEY_FRESH);
-        }
-        // Unknown ids are not kept: they cost a guesser a read each, and no room here.
-        if key.is_some() {
-            let noted = known.get(id).and_then(|known| known.noted);
-            known.insert(id.to_owned(), Known { key: key.clone(), read: Instant::now(), noted });
-        }
-        Ok(key)
+        Ok(self.read.read(id, api.service.context().store.api_key(id)).await?)
+    }
+
+    /// Whether the store knew the key when it was asked last.
+    fn knows(&self, id: &str) -> bool {
+        self.read.knows(id)
     }
 
     /// True when the store is to be told that the key is in use.
     fn used(&self, id: &str) -> bool {
-        let mut known = self.lock();
-        let Some(known) = known.get_mut(id) else { return true };
-        let due = known.noted.is_none_or(|noted| noted.elapsed() >= KEY_USED);
-        if due {
-            known.noted = Some(Instant::now());
+        let now = Instant::now();
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.get(id).is_some_and(|noted| now - *noted < KEY_USED) {
+            return false;
         }
-        due
+        if noted.len() >= KEYS {
+            noted.retain(|_, noted| now - *noted < KEY_USED);
+        }
+        noted.insert(id.to_owned(), now);
+        true
     }
 
     /// The key was changed: read it anew.
     pub fn forget(&self, id: &str) {
-        self.lock().remove(id);
+        self.read.forget(id);
+    }
+}
+
+/// Sessions.
+#[derive(Default)]
+pub struct Sessions(Fresh<Session>);
+
+impl Sessions {
+    /// Whosever it is; None: there is no such session.
+    pub(super) async fn read(&self, api: &Api, id: &str) -> Result<Option<Session>, Problem> {
+        let look = async {
+            match api.service.context().store.session(None, id).await {
+                Ok(session) => Ok(Some(session)),
+                Err(StoreError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(self.0.read(id, look).await?)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The session was changed: read it anew.
+    pub fn forget(&self, id: &str) {
+        self.0.forget(id);
     }
 }

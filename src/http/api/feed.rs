@@ -99,7 +99,15 @@ pub(super) async fn post_events(
     mut request: Request,
 ) -> Result<Response, Problem> {
     let live = access.live(&api)?;
-    live.admit().map_err(problem)?;
+    let tell = || {
+        let limits = &api.service.context().config().limits;
+        let window = limits.events_burst.div_ceil(limits.events_per_second.max(1));
+        visitor.trail.allowance("events", live.allowance(), window.into());
+    };
+    if let Err(error) = live.admit() {
+        tell();
+        return Err(problem(error));
+    }
     let began = Instant::now();
     let fed = match record(&query)? {
         Some((format, pace)) => {
@@ -117,9 +125,7 @@ pub(super) async fn post_events(
         }
     };
     api.live.metrics.fed(&fed, began.elapsed());
-    let limits = &api.service.context().config().limits;
-    let window = limits.events_burst.div_ceil(limits.events_per_second.max(1));
-    visitor.trail.allowance("events", live.allowance(), window.into());
+    tell();
     match fed {
         Ok(report) if report.need_snapshot && report.applied == 0 => Err(need_snapshot(&report)),
         Ok(report) => Ok(Json(report).into_response()),

@@ -36,7 +36,7 @@ async fn get_flag(State(api): State<Api>, caller: Caller) -> Result<axum::Json<F
 
 /// Turns streaming on or off for the whole service. Off shows the ending slate for at most 2 s and ends every output within
 /// 3 s (`hard`: at once); new streams are refused until it is on again, also after a restart. Answers when everything has
-/// ended. Admins only.
+/// ended; with 503 when it has ended but could not be written down, which is tried again until it is. Admins only.
 #[utoipa::path(
     put, path = "/v1/flags/streaming", tag = "flags", request_body = PutFlag,
     responses((status = 200, description = "The flag as it is now", body = Flag))

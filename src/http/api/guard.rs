@@ -1,12 +1,13 @@
 //! Rate limits and their headers, Idempotency-Key, ETag and If-Match.
 //!
-//! * Limits are those of the settings when the router was made. What a key may still do stands in `RateLimit-Policy` and
+//! * Limits are those of the settings, also after a reload. What a key may still do stands in `RateLimit-Policy` and
 //!   `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); a refusal has `Retry-After`.
 //! * `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on creating calls: the answer is kept and given again,
 //!   without what is shown only once. Another request under the same key is 422, one that still runs 409.
 
 use super::Api;
 use super::problem::{Kind, Problem};
+use crate::config::Config;
 use crate::http::server::Guest;
 use crate::server::matches::Allowance;
 use crate::server::now_ms;
@@ -20,36 +21,93 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// The limiters of the API, and what is under way.
 pub struct Guard {
-    requests: Limiter<String>,
-    sessions: Limiter<String>,
-    failures: Limiter<IpAddr>,
+    config: Arc<RwLock<Arc<Config>>>,
+    limiters: RwLock<Arc<Limiters>>,
+    /// Addresses that have used up their refusals, until when.
+    barred: Mutex<HashMap<IpAddr, Instant>>,
     /// Idempotency keys of calls that run.
     running: Mutex<HashSet<(String, String)>>,
 }
 
-impl Guard {
-    pub fn new(limits: &crate::config::LimitsConfig) -> Guard {
-        let minute = |n: u32| Quota::per_minute(at_least_one(n));
-        Guard {
-            requests: Limiter::new(
-                "requests",
-                Quota::per_second(at_least_one(limits.requests_per_second))
-                    .allow_burst(at_least_one(limits.requests_burst)),
-            ),
-            sessions: Limiter::new("sessions", minute(limits.sessions_per_minute)),
-            failures: Limiter::new("refusals", minute(limits.auth_failures_per_minute)),
-            running: Mutex::default(),
+struct Limiters {
+    /// Settings that they were made of.
+    of: Arc<Config>,
+    requests: Arc<Limiter<String>>,
+    sessions: Arc<Limiter<String>>,
+    sessions_from: Arc<Limiter<IpAddr>>,
+    failures: Arc<Limiter<IpAddr>>,
+    lookups: Arc<Limiter<IpAddr>>,
+    addresses: Arc<Limiter<IpAddr>>,
+}
+
+/// Several keys may be used behind one address: it may make so many times as many sessions.
+const SESSIONS_FROM: u32 = 10;
+/// Keys that are not known from before, looked up for an address that has used up its refusals: a second, and at once.
+const LOOKUPS: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(4).unwrap());
+/// Barred addresses in memory.
+const BARRED: usize = 10_000;
+
+impl Limiters {
+    /// Limiters whose settings are as before go on counting.
+    fn of(of: Arc<Config>, before: Option<&Limiters>) -> Limiters {
+        fn kept<K: Clone + Hash + Eq>(
+            before: Option<&Arc<Limiter<K>>>,
+            name: &'static str,
+            quota: Quota,
+        ) -> Arc<Limiter<K>> {
+            let same = before.filter(|before| before.quota == quota).cloned();
+            same.unwrap_or_else(|| Arc::new(Limiter::new(name, quota)))
         }
+        let limits = &of.limits;
+        let minute = |n: u32| Quota::per_minute(at_least_one(n));
+        let second = |n: u32, burst: u32| Quota::per_second(at_least_one(n)).allow_burst(at_least_one(burst));
+        let requests = second(limits.requests_per_second, limits.requests_burst);
+        let addresses = second(limits.address_requests_per_second, limits.address_requests_burst);
+        let from = minute(limits.sessions_per_minute.saturating_mul(SESSIONS_FROM));
+        let lookups = Quota::per_second(LOOKUPS.0).allow_burst(LOOKUPS.1);
+        let failures = minute(limits.auth_failures_per_minute);
+        Limiters {
+            requests: kept(before.map(|b| &b.requests), "requests", requests),
+            sessions: kept(before.map(|b| &b.sessions), "sessions", minute(limits.sessions_per_minute)),
+            sessions_from: kept(before.map(|b| &b.sessions_from), "sessions-from", from),
+            failures: kept(before.map(|b| &b.failures), "refusals", failures),
+            lookups: kept(before.map(|b| &b.lookups), "lookups", lookups),
+            addresses: kept(before.map(|b| &b.addresses), "address", addresses),
+            of,
+        }
+    }
+}
+
+impl Guard {
+    /// Follows these settings.
+    pub fn new(config: Arc<RwLock<Arc<Config>>>) -> Guard {
+        let now = config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let limiters = RwLock::new(Arc::new(Limiters::of(now, None)));
+        Guard { config, limiters, barred: Mutex::default(), running: Mutex::default() }
+    }
+
+    fn limiters(&self) -> Arc<Limiters> {
+        let now = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.limiters.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if Arc::ptr_eq(&known.of, &now) {
+            return known;
+        }
+        let mut limiters = self.limiters.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been faster.
+        if !Arc::ptr_eq(&limiters.of, &now) {
+            *limiters = Arc::new(Limiters::of(now, Some(&**limiters)));
+        }
+        limiters.clone()
     }
 
     /// Counts a request with this key.
@@ -57,22 +115,59 @@ impl Guard {
     /// # Errors
     /// 429.
     pub fn request(&self, key: &str, trail: &Trail) -> Result<(), Problem> {
-        self.requests.take(&key.to_owned(), Some(trail), "requests with this key")
+        self.limiters().requests.take(&key.to_owned(), Some(trail), "requests with this key")
     }
 
-    /// Counts a session that is about to be made with this key.
+    /// Counts a session that is about to be made: with this key, and from this address.
     ///
     /// # Errors
     /// 429.
-    pub fn session(&self, key: &str, trail: &Trail) -> Result<(), Problem> {
-        self.sessions.take(&key.to_owned(), Some(trail), "sessions with this key")
+    pub fn session(&self, who: &Who, trail: &Trail) -> Result<(), Problem> {
+        let limiters = self.limiters();
+        limiters.sessions.take(&who.actor, Some(trail), "sessions with this key")?;
+        limiters.sessions_from.take(&address(who.from), None, "sessions from this address")
+    }
+
+    /// Counts a request with a session's token that is no event: those are counted by the match.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn address(&self, from: Option<IpAddr>, trail: &Trail) -> Result<(), Problem> {
+        self.limiters().addresses.take(&address(from), Some(trail), "requests from this address")
     }
 
     /// Counts refused credentials from an address; 429 in place of the refusal when they are too many.
     pub fn failed(&self, from: Option<IpAddr>) -> Option<Problem> {
-        let from = from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        self.failures.take(&network(from), None, "refused credentials from this address").err()
+        let from = address(from);
+        let refused = self.limiters().failures.take(&from, None, "refused credentials from this address").err()?;
+        let now = Instant::now();
+        let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+        if barred.len() >= BARRED {
+            barred.retain(|_, until| *until > now);
+        }
+        if barred.len() < BARRED {
+            barred.insert(from, now + Duration::from_secs(refused.retry_after.unwrap_or(1).into()));
+        }
+        Some(refused)
     }
+
+    /// Before an id is looked up that is not known from before: an address that guesses may ask a few times a second only.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn lookup(&self, from: Option<IpAddr>) -> Result<(), Problem> {
+        let from = address(from);
+        let until = self.barred.lock().unwrap_or_else(PoisonError::into_inner).get(&from).copied();
+        if until.is_none_or(|until| until <= Instant::now()) {
+            return Ok(());
+        }
+        self.limiters().lookups.take(&from, None, "keys from this address that were not known")
+    }
+}
+
+/// Who is counted as one when the address is not known, too.
+pub(super) fn address(from: Option<IpAddr>) -> IpAddr {
+    network(from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)))
 }
 
 fn at_least_one(n: u32) -> NonZeroU32 {
@@ -204,6 +299,9 @@ pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// An answer is put into the store so often, with growing pauses.
+const REMEMBER_TRIES: u32 = 3;
+const REMEMBER_PAUSE: Duration = Duration::from_millis(100);
 /// Longest `Idempotency-Key`, characters.
 const KEY_CHARS: usize = 255;
 
@@ -342,7 +440,18 @@ impl Once {
             status: made.status.as_u16(),
             body: serde_json::to_vec(&made.body).map_err(Problem::internal)?,
         };
-        store.remember(&scope, &key, &answer, now_ms()).await?;
+        let mut tries = 1;
+        while let Err(error) = store.remember(&scope, &key, &answer, now_ms()).await {
+            // It is made: an error now would hide it, and what is shown only once with it.
+            if tries == REMEMBER_TRIES {
+                tracing::error!(
+                    "an answer is not remembered, a call with its Idempotency-Key would repeat it: {error}"
+                );
+                break;
+            }
+            tokio::time::sleep(REMEMBER_PAUSE * tries).await;
+            tries += 1;
+        }
         Ok(made)
     }
 }

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(add_tenant, list_tenants))
+        .routes(routes!(get_tenant))
         .routes(routes!(add_api_key, list_api_keys))
         .routes(routes!(revoke_api_key))
         .routes(routes!(whoami))
@@ -27,25 +28,41 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// Makes a tenant: one game operator, who sees nothing of the others. Admins only.
 #[utoipa::path(
     post, path = "/v1/tenants", tag = "keys", params(OnceHeader), request_body = NewTenant,
-    responses((status = 201, description = "Made", body = Tenant))
+    responses((status = 201, description = "Made", body = Tenant, headers(
+        ("Location", description = "The tenant"))))
 )]
 async fn add_tenant(
     State(api): State<Api>,
     caller: Caller,
     Create { body, once }: Create<NewTenant>,
-) -> Result<Made, Problem> {
+) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Admin)?;
-    once.run(&api, who, async { Made::created(&api.service.add_tenant(who, body).await?) }).await
+    let made = once.run(&api, who, async { Made::created(&api.service.add_tenant(who, body).await?) }).await?;
+    Ok(made.located("/v1/tenants/"))
 }
 
-/// All tenants. Admins only.
+/// Tenants, oldest first. Admins only.
 #[utoipa::path(
-    get, path = "/v1/tenants", tag = "keys",
-    responses((status = 200, description = "All of them", body = List<Tenant>))
+    get, path = "/v1/tenants", tag = "keys", params(Paging),
+    responses((status = 200, description = "A page", body = List<Tenant>))
 )]
-async fn list_tenants(State(api): State<Api>, caller: Caller) -> Result<axum::Json<List<Tenant>>, Problem> {
+async fn list_tenants(
+    State(api): State<Api>,
+    caller: Caller,
+    Query(paging): Query<Paging>,
+) -> Result<axum::Json<List<Tenant>>, Problem> {
     caller.require(ApiRole::Admin)?;
-    Ok(axum::Json(List { items: api.service.context().store.tenants().await?, next: None }))
+    Ok(axum::Json(api.service.context().store.tenant_page(&paging.request()?).await?.into()))
+}
+
+/// A tenant. Admins only.
+#[utoipa::path(
+    get, path = "/v1/tenants/{id}", tag = "keys", params(("id" = String, Path, description = "`ten_…`")),
+    responses((status = 200, description = "The tenant", body = Tenant))
+)]
+async fn get_tenant(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<axum::Json<Tenant>, Problem> {
+    caller.require(ApiRole::Admin)?;
+    Ok(axum::Json(api.service.context().store.tenant(&id).await?))
 }
 
 /// An API key that was just made.
@@ -108,6 +125,7 @@ async fn revoke_api_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> R
     let who = caller.require(ApiRole::Operator)?;
     api.service.revoke_api_key(who, &id).await?;
     api.keys.forget(&id);
+    api.live.gate.revoked(&id);
     api.cookies.drop_actor(&id);
     Ok(StatusCode::NO_CONTENT)
 }

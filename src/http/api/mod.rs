@@ -7,6 +7,7 @@
 //! | [`problem`] | errors as `application/problem+json` (RFC 9457) |
 //! | [`extract`] | bodies, queries and paths, with problems that name the field |
 //! | [`auth`] | who calls: API keys, operators' cookies, session tokens |
+//! | `fresh` | API keys and sessions that were read a moment ago |
 //! | [`guard`] | rate limits and their headers, Idempotency-Key, ETag and If-Match |
 //! | [`agents`], [`destinations`], [`keys`], [`flags`], [`office`] | agents, destinations and their keys, API keys and tenants, the flag, audit and usage |
 //! | [`matches`], [`sessions`], [`feed`], `watch`, [`streams`], `events` | matches and what goes in and out live |
@@ -25,6 +26,7 @@ mod events;
 pub mod extract;
 pub mod feed;
 pub mod flags;
+mod fresh;
 pub mod guard;
 pub mod keys;
 pub mod layers;
@@ -56,6 +58,7 @@ pub struct Api {
     pub codes: Arc<codes::Codes>,
     pub cookies: Arc<auth::Cookies>,
     pub keys: Arc<auth::Keys>,
+    pub sessions: Arc<auth::Sessions>,
     /// Calls that change something and sockets: what must end before the store closes.
     pub tasks: TaskTracker,
     /// The service ends: sockets and event streams close.
@@ -66,13 +69,14 @@ pub struct Api {
 
 impl Api {
     pub fn new(service: Service) -> Api {
-        let guard = Arc::new(guard::Guard::new(&service.context().config().limits));
+        let guard = Arc::new(guard::Guard::new(service.context().config.clone()));
         Api {
             service,
             guard,
             codes: Arc::default(),
             cookies: Arc::default(),
             keys: Arc::default(),
+            sessions: Arc::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             live: Arc::default(),

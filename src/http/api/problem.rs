@@ -166,6 +166,7 @@ impl From<crate::server::roster::RosterError> for Problem {
             E::Field { field, words, limit } => Problem { limit, ..Problem::field(field, words) },
             E::Forbidden(words) => Problem::new(Kind::FORBIDDEN, words),
             E::Conflict(words) => Problem::new(Kind::CONFLICT, words),
+            E::Unkept(words) => Problem::new(Kind::UNAVAILABLE, words),
             E::Busy(words) => Problem::new(Kind::TOO_FAST, words).retry_after(2),
             E::Store(error) => error.into(),
         }

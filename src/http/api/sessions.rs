@@ -117,7 +117,7 @@ pub(super) async fn post_session(
     Create { body, once }: Create<SessionNew>,
 ) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Game)?;
-    api.guard.session(&who.actor, &visitor.trail)?;
+    api.guard.session(who, &visitor.trail)?;
     // What is remembered for a repeated call names the session; a token is made anew for each answer.
     let made = once.run(&api, who, async { Made::created(&open(&api, who, body).await?) }).await?;
     let store = &api.service.context().store;
@@ -301,6 +301,7 @@ pub(super) async fn delete_session(State(api): State<Api>, caller: Caller, Id(id
     let session = store.session(who.tenant(), &id).await?;
     if session.revoked_at.is_none() {
         store.revoke_session(who.tenant(), &id, now_ms()).await?;
+        api.sessions.forget(&id);
         api.live.gate.revoked(&id);
         audit(&api, who, Some(session.tenant_id.clone()), "session.revoked", &id, serde_json::Value::Null).await?;
         tell(&api, &session, "revoked");

@@ -1,8 +1,9 @@
 //! Agents, their pictures, the switch.
 
+use super::super::streams::{Kept, Switch};
 use super::super::who::Who;
 use super::super::{Service, now_ms};
-use super::{Result, RosterError, TRIES, again, field, given, limited, object, text};
+use super::{Result, RosterError, TRIES, again, entry, field, given, limited, object, text, unkept};
 use crate::draw::Size;
 use crate::overlay::{Layout, Theme};
 use crate::raster::{PictureError, decode};
@@ -202,9 +203,11 @@ impl Service {
             (Some(own), Some(named)) if named == own => Ok(named),
             (Some(_), Some(_)) => Err(RosterError::Forbidden("tenantId: only an admin may name another tenant".into())),
             (None, Some(named)) => {
-                let tenants = self.context().store.tenants().await?;
-                let known = tenants.iter().any(|tenant| tenant.id == named);
-                known.then_some(named).ok_or_else(|| field("tenantId", "there is no such tenant"))
+                match self.context().store.tenant(&named).await {
+                    Ok(_) => Ok(named),
+                    Err(StoreError::NotFound(_)) => Err(field("tenantId", "there is no such tenant")),
+                    Err(error) => Err(error.into()),
+                }
             }
             (None, None) => Err(field("tenantId", "it is missing: an admin says whose it is")),
         }
@@ -286,10 +289,25 @@ impl Service {
         Ok(())
     }
 
-    /// The operator's switch. On: the agent's streams begin when a match runs; off: they end.
+    /// The operator's switch. On: the agent's streams begin when a match runs; off: they end, whether or not the store
+    /// answers ([`RosterError::Unkept`] when it does not).
     pub async fn switch_agent(&self, who: &Who, id: &str, on: bool) -> Result<Agent> {
         let store = &self.context().store;
-        let changed = store.set_enabled(who.tenant(), id, on).await?;
+        let candidate = if on { None } else { self.streams().candidate(who.tenant(), id) };
+        if let Some(candidate) = candidate {
+            let tenant = Some(&*candidate.tenant_id);
+            let entry = entry(who, tenant, "agent.streaming.off", id, json!({ "changed": true }));
+            match self.streams().agent_off(id, entry).await {
+                Kept::Yes => {}
+                Kept::NotYet => return Err(unkept("the agent")),
+                Kept::Gone => return Err(StoreError::NotFound("agent").into()),
+            }
+            let agent = store.agent(who.tenant(), id).await?;
+            self.tell(tenant, "agent", id, &agent);
+            return Ok(agent);
+        }
+        let write = store.set_enabled(who.tenant(), id, on);
+        let changed = if on { self.streams().on(&Switch::Agent(id.to_owned()), write).await? } else { write.await? };
         let agent = store.agent(who.tenant(), id).await?;
         // First what is on air, then the books.
         self.streams().poke();

@@ -1,8 +1,9 @@
 //! Tenants, API keys, the flag.
 
+use super::super::streams::{Kept, Switch};
 use super::super::who::Who;
 use super::super::{Service, now_ms};
-use super::{Result, RosterError, field, text};
+use super::{Result, RosterError, entry, field, text, unkept};
 use crate::secure::{api_key, new_id};
 use crate::store::model::{ApiKey, ApiRole, Tenant};
 use secrecy::SecretString;
@@ -11,7 +12,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 /// Name of the feature flag and kill switch.
-pub const FLAG: &str = "streaming";
+pub use super::super::streams::FLAG;
+
 const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -104,24 +106,28 @@ impl Service {
     }
 
     pub async fn flag(&self) -> Result<Flag> {
+        if self.streams().is_killed() {
+            return Ok(Flag { enabled: false, by_default: false });
+        }
         let context = self.context();
         let set = context.store.flag(FLAG).await?;
         Ok(Flag { enabled: set.unwrap_or(context.config().streaming.enabled), by_default: set.is_none() })
     }
 
     /// Off: the ending slate for at most 2 s (not with `hard`), every output has ended when this returns, and new ones are
-    /// refused. Survives a restart.
+    /// refused. Survives a restart. Outputs end whether or not the store answers; [`RosterError::Unkept`] when it does not.
     pub async fn set_flag(&self, who: &Who, on: bool, hard: bool) -> Result<Flag> {
-        self.context().store.set_flag(FLAG, on, now_ms()).await?;
-        if on {
-            self.streams().poke();
-        } else {
-            self.streams().kill(hard).await;
-        }
-        let action = if on { "flag.streaming.on" } else { "flag.streaming.off" };
         let flag = Flag { enabled: on, by_default: false };
+        if on {
+            let store = &self.context().store;
+            self.streams().on(&Switch::Flag, store.set_flag(FLAG, true, now_ms())).await?;
+            self.tell(None, "flag", FLAG, &flag);
+            self.audit(who, None, "flag.streaming.on", FLAG, json!({ "hard": false })).await?;
+            return Ok(flag);
+        }
+        let entry = entry(who, None, "flag.streaming.off", FLAG, json!({ "hard": hard }));
+        let kept = self.streams().flag_off(hard, entry).await;
         self.tell(None, "flag", FLAG, &flag);
-        self.audit(who, None, action, FLAG, json!({ "hard": hard && !on })).await?;
-        Ok(flag)
+        if kept == Kept::NotYet { Err(unkept("streaming")) } else { Ok(flag) }
     }
 }

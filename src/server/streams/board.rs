@@ -214,6 +214,21 @@ impl Board {
         self.tick(now, wall);
     }
 
+    /// An agent with a stream, or with its switch on when that was looked up last.
+    pub fn candidate(&self, tenant: Option<&str>, agent: &str) -> Option<Agent> {
+        let on_air = self.streams.values().map(|s| &s.agent).find(|a| a.id == agent);
+        let known = on_air.or_else(|| Some(&self.world.as_ref()?.agents.get(agent)?.agent));
+        known.filter(|a| tenant.is_none_or(|tenant| a.tenant_id == tenant)).cloned()
+    }
+
+    /// The agent's switch is off.
+    pub fn switched_off(&mut self, agent: &str, now: Ms, wall: Millis) {
+        if let Some(world) = &mut self.world {
+            world.agents.remove(agent);
+        }
+        self.plan(now, wall);
+    }
+
     /// Nothing begins any more, and everything ends within `deadline`; the records stay as they are.
     pub fn drain(&mut self, deadline: Duration) {
         self.draining = true;

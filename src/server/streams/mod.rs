@@ -11,6 +11,7 @@
 //! | `places` | the board's part that puts streams on encodes |
 //! | `rows` | a stream and its destinations as the board keeps them |
 //! | `encodes` | a render + encode as the board sees it: its look, what it shows, its failures |
+//! | `off` | what was switched off and is not in the store yet |
 //! | `usage` | minutes and outputs of agents |
 //! | `supervisor` | tasks: looking up, time, writing, doing what the board wants |
 //! | `crew` | a thread for each render + encode |
@@ -21,6 +22,7 @@ mod board;
 mod crew;
 mod desired;
 mod encodes;
+mod off;
 mod outputs;
 mod places;
 mod rows;
@@ -35,8 +37,10 @@ pub use rows::room_name;
 
 use super::stage::{Scene, Stage};
 use super::{Context, StartError};
-use crate::store::model::{MatchPhase, Millis, StreamRecord};
+use crate::store::StoreError;
+use crate::store::model::{Agent, AuditEntry, MatchPhase, Millis, StreamRecord};
 use crate::stream::Meters;
+pub use off::{FLAG, Kept, Switch};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -256,6 +260,44 @@ impl Streams {
         if tokio::time::timeout(KILLED, supervisor.silent()).await.is_err() {
             tracing::error!("not every stream ended within {KILLED:?}; what hangs sends nothing and is left behind");
         }
+    }
+
+    /// The kill switch, the store told beside it: [`Streams::kill`] does not wait for a store that does not answer.
+    pub(super) async fn flag_off(&self, hard: bool, entry: AuditEntry) -> Kept {
+        let supervisor = self.supervisor();
+        supervisor.off.set(Switch::Flag, entry);
+        let kept = supervisor.off.keep(&supervisor.context.store, &Switch::Flag);
+        tokio::join!(self.kill(hard), kept).1
+    }
+
+    /// Whether the kill switch is off and the store does not know yet.
+    pub fn is_killed(&self) -> bool {
+        self.supervisor().off.flag()
+    }
+
+    /// An agent that is on air, or could be at once; of one tenant, or any. Known without the store.
+    pub(super) fn candidate(&self, tenant: Option<&str>, agent: &str) -> Option<Agent> {
+        self.supervisor().apply(|board, _, _| board.candidate(tenant, agent))
+    }
+
+    /// Ends what an agent has on air and tells the store afterwards.
+    pub(super) async fn agent_off(&self, agent: &str, entry: AuditEntry) -> Kept {
+        let supervisor = self.supervisor();
+        let switch = Switch::Agent(agent.to_owned());
+        supervisor.off.set(switch.clone(), entry);
+        supervisor.end_all_of(agent);
+        supervisor.off.keep(&supervisor.context.store, &switch).await
+    }
+
+    /// Does `write`, which turns a switch on in the store.
+    pub(super) async fn on<T>(
+        &self,
+        switch: &Switch,
+        write: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let done = self.supervisor().off.on(switch, write).await?;
+        self.poke();
+        Ok(done)
     }
 
     /// Ends everything for a restart.

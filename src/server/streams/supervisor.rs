@@ -5,6 +5,7 @@ use super::board::{Action, Board, Ms, NotMade};
 use super::crew::{Crew, Desk, Job};
 use super::desired::{Candidate, World, runs_with};
 use super::encodes::Shown;
+use super::off::{FLAG, Off};
 use super::outputs::{self, Observers};
 use super::usage::{self, Usage};
 use crate::game::{Fact, Game, MatchState, PictureRef, Side, View};
@@ -49,8 +50,10 @@ pub struct Supervisor {
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
     looks: AtomicU64,
-    /// Looks up to this one may have seen the flag before it went off.
+    /// Looks up to this one may have seen a switch before it went off.
     void: AtomicU64,
+    /// Asked at the beginning of each look: what is written meanwhile is seen in the store or here.
+    pub off: Off,
     writes: mpsc::Sender<Write>,
     /// Records of streams that the store does not have yet, by id: the last state of each counts.
     unwritten: Mutex<BTreeMap<String, StreamRecord>>,
@@ -90,6 +93,7 @@ impl Supervisor {
             looking: tokio::sync::Mutex::default(),
             looks: AtomicU64::new(0),
             void: AtomicU64::new(0),
+            off: Off::default(),
             writes,
             unwritten: Mutex::default(),
             stop: CancellationToken::new(),
@@ -103,6 +107,8 @@ impl Supervisor {
         s.spawn(s.clone().let_time_pass());
         s.spawn(s.clone().write(waiting));
         s.spawn(s.clone().hear_webhooks());
+        let off = s.clone();
+        s.spawn(async move { off.off.keep_trying(&off.context.store, &off.stop).await });
         Ok(supervisor)
     }
 
@@ -173,7 +179,8 @@ impl Supervisor {
         let _alone = self.looking.lock().await;
         let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
         let (store, config) = (&self.context.store, self.context.config());
-        let flag = store.flag("streaming").await?.unwrap_or(config.streaming.enabled);
+        let (killed, off) = (self.off.flag(), self.off.agents());
+        let flag = !killed && store.flag(FLAG).await?.unwrap_or(config.streaming.enabled);
         let mut matches: Vec<_> = self.matches.all().iter().map(|m| m.record()).collect();
         matches.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         let day = usage::day(now_ms());
@@ -184,6 +191,9 @@ impl Supervisor {
         let mut agents = BTreeMap::new();
         for agent in store.enabled_agents().await? {
             // Those who only wait cost nothing more.
+            if off.contains(&agent.id) {
+                continue;
+            }
             if !on_air.contains(&agent.id) && !matches.iter().any(|m| runs_with(m, &agent.id)) {
                 continue;
             }
@@ -214,6 +224,15 @@ impl Supervisor {
         self.apply(|board, now, wall| {
             self.void.store(self.looks.load(Ordering::SeqCst), Ordering::SeqCst);
             board.kill(hard, now, wall);
+        });
+        self.poke();
+    }
+
+    /// An agent's switch went off.
+    pub fn end_all_of(self: &Arc<Self>, agent: &str) {
+        self.apply(|board, now, wall| {
+            self.void.store(self.looks.load(Ordering::SeqCst), Ordering::SeqCst);
+            board.switched_off(agent, now, wall);
         });
         self.poke();
     }
