@@ -11,7 +11,8 @@ fn dump(name: &str, theme: &str, size: Size, state: agentcast::game::MatchState,
     let Some(dir) = std::env::var_os("AGENTCAST_PICTURES") else { return };
     let mut raster = matches::raster();
     let show = matches::shown(state, 0);
-    let on_air = OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()), ..OnAir::default() };
+    let on_air =
+        OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()), ..OnAir::default() };
     let mut composer = Composer::new(Theme::named(theme).unwrap(), size).unwrap();
     let list = composer.compose(&show, &on_air, show.scene(t), t, &mut raster);
     eprintln!("{name}: {} base, {} live items", list.base.len(), list.live.len());

@@ -38,15 +38,13 @@ fn the_demo_plays_in_a_browser_near_the_live_edge_and_ends_cleanly() {
         (field(&now, "width") == Some(1280.0) && field(&now, "frames")? > 0.0).then_some(now)
     });
     assert_eq!(field(&begun, "height"), Some(720.0));
-    let later = wait_until("3 s more to be played", Duration::from_secs(20), || {
-        let now = status(&address);
-        (field(&now, "at")? > field(&begun, "at")? + 3.0).then_some(now)
-    });
-    let behind = field(&later, "behind").expect("it still reports");
-    assert!(behind < 3.0, "{behind} s behind: {later}");
-    let shown = field(&later, "frames").unwrap() - field(&begun, "frames").unwrap();
-    // How many a browser without a graphics card has time for is its own affair.
-    assert!(shown > 15.0, "only {shown} frames were shown in 3 s: {later}");
+    // How soon a browser without a graphics card has time for them is its own affair.
+    let later =
+        wait_until("3 s more to be played, near the live edge, in pictures that move", Duration::from_secs(60), || {
+            let now = status(&address);
+            let more = |name| Some(field(&now, name)? - field(&begun, name)?);
+            (more("at")? > 3.0 && more("frames")? > 15.0 && field(&now, "behind")? < 3.0).then_some(now)
+        });
     assert!(later["line"].as_str().is_some_and(|l| l.contains("s behind") && l.contains("fps")), "{later}");
 
     drop(browser);

@@ -482,7 +482,7 @@ async fn a_key_that_was_set_for_another_host_is_not_sent_anywhere() {
     world.agent("a", NOWHERE).await;
     let sealed = world.store().sealed_key("d-a").await.unwrap().unwrap();
     let mut moved = world.store().destination(None, "d-a").await.unwrap();
-    (moved.id, moved.key) = ("d-moved".into(), None);
+    (moved.id, moved.key, moved.version) = ("d-moved".into(), None, 1);
     world.store().add_destination(&moved).await.unwrap();
     let stolen = SealedKey { destination_id: "d-moved".into(), ..sealed };
     world.store().put_key(None, &stolen).await.unwrap();

@@ -7,6 +7,7 @@ mod database;
 mod db;
 mod demo;
 mod key;
+mod lines;
 mod livekit;
 mod offline;
 mod on_air;
@@ -269,6 +270,9 @@ struct OutputArgs {
     room: livekit::RoomArgs,
 }
 
+/// What waits for standard error is written within this, or nobody reads it.
+const LOG_WRITTEN: Duration = Duration::from_secs(1);
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -294,6 +298,7 @@ pub fn main() -> ExitCode {
         Command::Db(args) => db::run(args),
         Command::Config(args) => settings::config(args),
     };
+    status::flush(LOG_WRITTEN);
     done.unwrap_or_else(|error| {
         status::say!("agentcast: {error:#}");
         // 2 is what clap says of its own.

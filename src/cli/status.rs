@@ -1,8 +1,10 @@
+use super::lines::Lines;
 use crate::config::{LogConfig, LogFormat};
 use crate::output::State;
 use crate::output::log::scrub;
 use crate::stream::StreamStatus;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
@@ -23,14 +25,49 @@ struct Scrubbed;
 
 impl Write for Scrubbed {
     /// Takes a whole line at once, as `tracing-subscriber` writes it.
+    ///
+    /// Scrubbed here and not by the log's thread: by then a secret may be forgotten.
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let text = scrub(&String::from_utf8_lossy(line));
-        std::io::stderr().lock().write_all(text.as_bytes())?;
+        put(&scrub(&String::from_utf8_lossy(line)));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
+        Ok(())
+    }
+}
+
+/// The log's thread; None where the system has none to give.
+static LINES: OnceLock<Option<Lines>> = OnceLock::new();
+
+fn put(line: &str) {
+    match LINES.get() {
+        Some(Some(lines)) => lines.push(line),
+        _ => _ = std::io::stderr().lock().write_all(line.as_bytes()),
+    }
+}
+
+/// Waits for the log to be written, at most this long: before the program ends.
+pub fn flush(within: Duration) {
+    if let Some(Some(lines)) = LINES.get() {
+        lines.flush(within);
+    }
+}
+
+/// A line before the program ends at once, unless nobody reads it.
+pub fn last_words(words: &str) {
+    put(&scrub(&format!("{words}\n")));
+    flush(Duration::from_millis(200));
+}
+
+fn left_out(format: LogFormat) -> fn(u64) -> String {
+    match format {
+        LogFormat::Human => |n| format!("WARN {n} lines of the log are left out here: standard error was not read\n"),
+        LogFormat::Json => |n| {
+            let message = format!("{n} lines of the log are left out here: standard error was not read");
+            let line = serde_json::json!({ "level": "WARN", "message": message, "left_out": n });
+            format!("{line}\n")
+        },
     }
 }
 
@@ -64,6 +101,7 @@ impl Log {
     }
 
     fn start(filter: EnvFilter, format: LogFormat, target: bool) -> Log {
+        LINES.get_or_init(|| Lines::start(std::io::stderr(), left_out(format)).ok());
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(|| Scrubbed)
@@ -98,7 +136,7 @@ impl Log {
     /// Tells the operator something that stands at no level: a line of its own, or an object among the others.
     pub fn tell(&self, words: &str) {
         match self.format {
-            LogFormat::Human => say!("{words}"),
+            LogFormat::Human => put(&scrub(&format!("{words}\n"))),
             LogFormat::Json => tracing::info!("{words}"),
         }
     }

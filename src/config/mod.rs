@@ -145,6 +145,8 @@ pub struct StreamingConfig {
     pub idle: Duration,
     /// Renders + encodes at once on this machine.
     pub max_encodes: usize,
+    /// Those of one tenant.
+    pub max_encodes_per_tenant: usize,
     /// What one output costs an hour.
     pub price_per_output_hour: f64,
     /// Its currency, for words only.
@@ -217,6 +219,7 @@ impl Default for Config {
                 over: Duration::from_secs(45),
                 idle: Duration::from_secs(120),
                 max_encodes: 32,
+                max_encodes_per_tenant: 16,
                 price_per_output_hour: 0.0,
                 currency: "USD".into(),
                 preset: "veryfast".into(),

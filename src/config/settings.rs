@@ -230,6 +230,21 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "streaming.max_encodes_per_tenant",
+        env: "AGENTCAST_STREAMING_MAX_ENCODES_PER_TENANT",
+        shape: "NUMBER",
+        what: "Of these, how many one tenant may have at once, so that there are some for the others.",
+        reloads: true,
+        kind: Kind::Plain {
+            form: Form::Bare,
+            set: |c, text| {
+                c.streaming.max_encodes_per_tenant = value::number(text, 1, 1_024)?;
+                Ok(())
+            },
+            show: |c| c.streaming.max_encodes_per_tenant.to_string(),
+        },
+    },
+    Setting {
         name: "streaming.price_per_output_hour",
         env: "AGENTCAST_STREAMING_PRICE_PER_OUTPUT_HOUR",
         shape: "NUMBER",
@@ -655,7 +670,7 @@ pub static SETTINGS: &[Setting] = &[
         name: "retention.audit",
         env: "AGENTCAST_RETENTION_AUDIT",
         shape: "TIME",
-        what: "How long the audit log and the usage are kept.",
+        what: "How long the audit log, the usage, and the records of streams that ended and matches that were closed are kept.",
         reloads: true,
         kind: Kind::Plain {
             form: Form::Text,

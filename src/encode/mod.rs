@@ -178,6 +178,11 @@ pub trait VideoEncoder: Send {
     fn set_kbps(&mut self, kbps: u32) -> Result<(), EncodeError>;
     /// SPS and PPS, Annex B. They are not repeated in the packets.
     fn extradata(&self) -> Bytes;
+    /// Whether the picture at `pts` begins a GOP by itself: what came before it is whole.
+    fn begins_gop(&self, pts: i64) -> bool {
+        let _ = pts;
+        true
+    }
 }
 
 /// Turns sound into packets of one codec. One a stream and codec.

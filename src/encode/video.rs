@@ -159,6 +159,10 @@ impl H264Encoder {
 }
 
 impl VideoEncoder for H264Encoder {
+    fn begins_gop(&self, pts: i64) -> bool {
+        pts >= self.next_idr
+    }
+
     fn encode(&mut self, frame: &Frame, pts: i64, changed: bool, idr: bool) -> Result<Vec<EncodedPacket>, EncodeError> {
         if let Some(last) = self.last_pts.filter(|&last| pts <= last) {
             return Err(EncodeError::Order { pts, last });

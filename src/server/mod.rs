@@ -7,7 +7,7 @@
 //! | [`bus`] | what changes, told to operators' pages (numbered, resumable) |
 //! | [`roster`] | operations on agents, destinations, keys, the switch, the flag: store, audit and bus in one step |
 //! | [`rotate`] | changing the key-encryption key while the service runs |
-//! | [`matches`] | live matches: events in (idempotent, limited, logged before they are acknowledged), states out |
+//! | [`mod@matches`] | live matches: events in (idempotent, limited, logged before they are acknowledged), states out |
 //! | [`streams`] | desired state → broadcasts: who should be on air, on which destinations, and what it costs |
 //! | [`turns`] | how many do something costly at once |
 //! | [`stage`] | what [`streams`] needs of a broadcast: real ([`crate::studio`]) or a fake in tests |

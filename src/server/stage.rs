@@ -51,6 +51,7 @@ pub trait OnStage: Send + Sync {
     /// the last 5 s.
     fn thumbnail(&self) -> Option<(Arc<[u8]>, Millis)>;
     /// Ends it within `deadline`; how each destination ended.
+    /// With 5 s or more the GOP that is on its way is finished first.
     fn stop(&self, deadline: Duration) -> Vec<Status>;
 }
 
@@ -78,6 +79,8 @@ impl From<Scene> for Take {
 
 /// Width of a thumbnail, px.
 const THUMBNAIL: u32 = 480;
+/// Who leaves this much time gets the GOP that is on its way whole: a service that drains, not a switch that goes off.
+const UNHURRIED: Duration = Duration::from_secs(5);
 /// A thumbnail is kept this long.
 const FRESH: Duration = Duration::from_secs(1);
 /// A picture older than this is none: the encoder hangs.
@@ -201,7 +204,10 @@ impl OnStage for StudioBroadcast {
     }
 
     fn stop(&self, deadline: Duration) -> Vec<Status> {
-        self.broadcast.end(deadline).outputs
+        match deadline >= UNHURRIED {
+            true => self.broadcast.finish(deadline).outputs,
+            false => self.broadcast.end(deadline).outputs,
+        }
     }
 }
 

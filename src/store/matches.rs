@@ -187,6 +187,13 @@ impl Store {
         page.page(&query.fetch_all(self.read()).await?, stream, |s| s.id.clone())
     }
 
+    /// Those that somebody stopped of matches that are still open, of all tenants.
+    pub async fn stopped_streams(&self) -> Result<Vec<StreamRecord>> {
+        let sql = "SELECT s.* FROM matches m JOIN streams s ON s.match_id = m.id
+            WHERE m.phase <> 'closed' AND s.wanted = 0 ORDER BY s.id";
+        sqlx::query(sql).fetch_all(self.read()).await?.iter().map(stream).collect()
+    }
+
     /// Those that have not ended, of all tenants.
     pub async fn open_streams(&self) -> Result<Vec<StreamRecord>> {
         let sql = "SELECT * FROM streams WHERE ended_at IS NULL ORDER BY id";

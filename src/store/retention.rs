@@ -7,12 +7,18 @@ use sqlx::any::Any;
 
 /// Rows that one transaction deletes: writers wait for it.
 const ROWS: i64 = 2_000;
+/// What is left of broadcasts that are long over. Sessions go with their match.
+const HISTORY: [&str; 2] = [
+    "DELETE FROM streams WHERE id IN (SELECT id FROM streams WHERE ended_at < $1 LIMIT $2)",
+    "DELETE FROM matches WHERE id IN (SELECT id FROM matches WHERE closed_at < $1 AND log_bytes = 0 LIMIT $2)",
+];
 /// Pages that go back to the file system at once: 16 MiB.
 const PAGES: &str = "PRAGMA incremental_vacuum(4096)";
 
 impl Store {
     /// Throws away logs and sessions of matches closed before `closed_before`, the oldest logs of closed matches while all
-    /// logs together are larger than `bytes`, audit and usage rows before `audit_before`, answers before `answers_before`.
+    /// logs together are larger than `bytes`, audit and usage rows before `audit_before` and with them the streams that ended
+    /// and the matches without a log that were closed before, answers before `answers_before`.
     /// Returns the number of rows. Works in small steps: writers never wait long.
     pub async fn prune(
         &self,
@@ -24,19 +30,15 @@ impl Store {
         let mut gone = self.prune_matches(closed_before).await?;
         gone += self.prune_by_size(bytes).await?;
         gone += self.prune_audit(audit_before).await?;
+        for sql in HISTORY {
+            gone += self.prune_rows(sql, audit_before).await?;
+        }
         let day = day(audit_before)?;
         gone +=
             sqlx::query("DELETE FROM usage_days WHERE day < $1").bind(day).execute(self.write()).await?.rows_affected();
-        loop {
-            let sql = "DELETE FROM answers WHERE (tenant_id, idempotency_key) IN
-                (SELECT tenant_id, idempotency_key FROM answers WHERE at < $1 LIMIT $2)";
-            let query = sqlx::query(sql).bind(answers_before).bind(ROWS);
-            let now = query.execute(self.write()).await?.rows_affected();
-            gone += now;
-            if now < ROWS as u64 {
-                break;
-            }
-        }
+        let sql = "DELETE FROM answers WHERE (tenant_id, idempotency_key) IN
+            (SELECT tenant_id, idempotency_key FROM answers WHERE at < $1 LIMIT $2)";
+        gone += self.prune_rows(sql, answers_before).await?;
         if self.parts.kind == Kind::Sqlite && gone > 0 {
             // Each page is a row of this statement's answer.
             sqlx::query(PAGES).fetch_all(self.write()).await?;
@@ -51,11 +53,16 @@ impl Store {
         for id in ids {
             gone += self.drop_log(&id).await?;
         }
+        let sql = "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s JOIN matches m ON m.id = s.match_id
+            WHERE m.closed_at < $1 LIMIT $2)";
+        Ok(gone + self.prune_rows(sql, closed_before).await?)
+    }
+
+    /// Runs a statement that deletes at most `$2` rows of before `$1` until it finds no more.
+    async fn prune_rows(&self, sql: &'static str, before: Millis) -> Result<u64> {
+        let mut gone = 0;
         loop {
-            let sql =
-                "DELETE FROM sessions WHERE id IN (SELECT s.id FROM sessions s JOIN matches m ON m.id = s.match_id
-                WHERE m.closed_at < $1 LIMIT $2)";
-            let now = sqlx::query(sql).bind(closed_before).bind(ROWS).execute(self.write()).await?.rows_affected();
+            let now = sqlx::query(sql).bind(before).bind(ROWS).execute(self.write()).await?.rows_affected();
             gone += now;
             if now < ROWS as u64 {
                 return Ok(gone);

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 const SERVICE: &str = include_str!("migrations/0001_service.sql");
 const MATCH_RECORDS: &str = include_str!("migrations/0003_match_records.sql");
+const STREAMS: &str = include_str!("migrations/0004_streams.sql");
 const AUDIT_SQLITE: &str = include_str!("migrations/0002_audit.sqlite.sql");
 const AUDIT_POSTGRES: &str = include_str!("migrations/0002_audit.postgres.sql");
 
@@ -24,7 +25,12 @@ fn migrations(kind: Kind) -> Vec<(i64, &'static str, String)> {
         Kind::Sqlite => AUDIT_SQLITE,
         Kind::Postgres => AUDIT_POSTGRES,
     };
-    vec![(1, "service", written(SERVICE)), (2, "audit", audit.to_owned()), (3, "match records", written(MATCH_RECORDS))]
+    vec![
+        (1, "service", written(SERVICE)),
+        (2, "audit", audit.to_owned()),
+        (3, "match records", written(MATCH_RECORDS)),
+        (4, "streams", written(STREAMS)),
+    ]
 }
 
 /// The version that this program's stores have.

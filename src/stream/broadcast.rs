@@ -1,6 +1,6 @@
 use super::{Clock, Director, Meters, OutputId, Picture, StreamStatus, Transmitter};
 use crate::draw::Frame;
-use crate::encode::{FrameClock, TICKS};
+use crate::encode::{FrameClock, GOP_SECONDS, TICKS};
 use crate::output::{Destination, Status};
 use crate::overlay::{Badge, OnAir};
 use crate::raster::{PictureError, Pixels};
@@ -49,16 +49,26 @@ pub enum StreamError {
 
 /// What flows to the encode thread.
 enum Message {
-    Picture { picture: Picture, pts: i64, drawn: Duration, skipped: u64, news_at: Duration },
+    Picture {
+        picture: Picture,
+        pts: i64,
+        drawn: Duration,
+        skipped: u64,
+        news_at: Duration,
+    },
     Add(OutputId, Box<dyn Destination>),
     Remove(OutputId, Duration),
     Kbps(u32),
     Idr,
+    /// Stop before the next GOP.
+    Finish,
     Stop,
 }
 
 /// How long destinations may take for a clean end when nobody says otherwise.
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
+/// A GOP is whole within this, or the picture hangs.
+const FINISHING: Duration = Duration::from_millis(GOP_SECONDS as u64 * 1_000 + 500);
 /// Span of the means in [`StreamStatus`].
 const WINDOW: Duration = Duration::from_secs(2);
 
@@ -189,6 +199,21 @@ impl Broadcast {
         self.status()
     }
 
+    /// As [`Self::end`], after the GOP that is on its way: what was published ends whole. It takes part of the deadline.
+    pub fn finish(&self, deadline: Duration) -> StreamStatus {
+        let gop = FINISHING.min(deadline / 2);
+        *lock(&self.deadline) = deadline - gop;
+        let began = Instant::now();
+        if self.tell(Message::Finish).is_ok() {
+            // The encode thread is the last one.
+            while began.elapsed() < gop && lock(&self.threads).last().is_some_and(|encode| !encode.is_finished()) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        self.shut_down();
+        self.status()
+    }
+
     fn shut_down(&self) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         if threads.is_empty() {
@@ -295,8 +320,11 @@ fn encode_loop(inbox: Receiver<Message>, mut transmitter: Transmitter, shared: &
     let mut meter = Meter::default();
     // Destinations that are being ended: their threads are joined before the stream's end.
     let mut ending: Vec<JoinHandle<Status>> = Vec::new();
+    let mut finishing = false;
     for message in inbox {
         match message {
+            Message::Picture { pts, .. } if finishing && transmitter.begins_gop(pts) => break,
+            Message::Finish => finishing = true,
             Message::Picture { picture, pts, drawn, skipped, news_at } => {
                 let began = Instant::now();
                 let bytes = transmitter.picture(&picture, pts);

@@ -241,6 +241,11 @@ impl Transmitter {
         self.reconfigure();
     }
 
+    /// Whether everything before a picture at `pts` is a whole GOP.
+    pub fn begins_gop(&self, pts: i64) -> bool {
+        self.video.begins_gop(pts)
+    }
+
     /// What is wrong with encoding at the moment.
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.iter().flatten().next().map(String::as_str)

@@ -41,3 +41,22 @@ async fn checks_that_hang_leave_turns_to_other_tenants_and_a_third_is_told_to_co
     }
     world.call(&key, &path, &[], b"").await.expect(200);
 }
+
+#[tokio::test]
+async fn tenant_with_as_many_open_matches_as_it_may_is_told_the_limit_until_one_ends() {
+    let mut settings = config();
+    settings.matches.open_per_tenant = 1;
+    let world = World::new(settings).await;
+    let (key, other) = (world.operator("Arena").await, world.operator("Other").await);
+    let new = json!({"reference": "qf1", "title": "Quarter-final 1", "sides": {}});
+    let first = world.json(&key, "POST /v1/matches", new.clone()).await.expect(201);
+    let refused = world.json(&key, "POST /v1/matches", new.clone()).await;
+    refused.problem(409, "conflict");
+    assert_eq!(refused.value()["limit"], 1);
+    let session = json!({"scope": "feed", "match": new.clone()});
+    world.json(&key, "POST /v1/sessions", session.clone()).await.problem(409, "conflict");
+    world.json(&other, "POST /v1/matches", new).await.expect(201);
+    let end = format!("POST /v1/matches/{}/end", first["id"].as_str().unwrap());
+    world.call(&key, &end, &[], b"").await.expect(200);
+    world.json(&key, "POST /v1/sessions", session).await.expect(201);
+}

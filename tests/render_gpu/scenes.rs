@@ -11,7 +11,8 @@ use agentcast::render::{GpuRenderer, Renderer, rgba_to_nv12};
 fn scene(theme: &str, state: MatchState) -> (DrawList, Raster) {
     let mut raster = matches::raster();
     let show = matches::shown(state, 0);
-    let on_air = OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()), ..OnAir::default() };
+    let on_air =
+        OnAir { badge: Badge::Live, viewers: Some(12_400), sponsor: Some("NORTHLOOP".into()), ..OnAir::default() };
     let mut composer = Composer::new(Theme::named(theme).expect("a theme"), Size::HD).expect("a size");
     let list = composer.compose(&show, &on_air, show.scene(100), 100, &mut raster);
     (list, raster)

@@ -56,3 +56,33 @@ async fn hosts_that_a_reload_takes_off_the_list_get_nothing_more_until_they_are_
     until("an output", || (stage.outputs() == 1).then_some(())).await;
     world.live("a").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_that_drains_finishes_the_pictures_of_the_gop_that_is_on_its_way() {
+    let receiver = Receiver::start(Behaviour::default());
+    let world = World::new(Arc::new(StudioStage::new(AdapterChoice::Auto)), SECOND).await;
+    world.agent("a", &format!("rtmp://{}/live", receiver.address)).await;
+    world.match_("m", ["a", ""]).await;
+    world.starts("m").await;
+    let pictures = || {
+        let all = receiver.connections();
+        let media = all.first().map(|c| c.messages.clone()).unwrap_or_default();
+        media.into_iter().filter(|m| m.tag.kind == 9 && m.tag.is_media()).collect::<Vec<_>>()
+    };
+    // In the middle of the second GOP.
+    until("a second GOP", || {
+        let all = pictures();
+        let second = all.iter().rposition(|m| m.tag.is_key()).filter(|at| *at > 0)?;
+        (all.last()?.tag.time - all[second].tag.time > 300).then_some(())
+    })
+    .await;
+    world.service.leave_air(Duration::from_secs(20)).await;
+    assert!(receiver.connections()[0].deleted, "a clean end");
+    let all = pictures();
+    let key = all.iter().rposition(|m| m.tag.is_key()).unwrap();
+    let span = all.last().unwrap().tag.time - all[key].tag.time;
+    // 2 s, less the last picture, which a slow machine may have left out.
+    assert!((1_800..2_000).contains(&span), "{span} ms");
+    let record = world.store().open_streams().await.unwrap();
+    assert_eq!(record.len(), 1, "what should be live stays so for the next start");
+}

@@ -187,5 +187,13 @@ pub async fn sessions_and_streams_are_found_while_they_last(w: &World) {
     (one.ended_at, one.reason) = (Some(9_000), Some("stopped by an operator".into()));
     s.put_stream(&one).await.unwrap();
     assert_eq!(s.open_streams().await.unwrap(), [stream("str_2", "agt_1", "ten_1")]);
-    assert_eq!(s.streams(Some("ten_1"), &ALL).await.unwrap().items, [stream("str_2", "agt_1", "ten_1"), one]);
+    assert_eq!(s.streams(Some("ten_1"), &ALL).await.unwrap().items, [stream("str_2", "agt_1", "ten_1"), one.clone()]);
+
+    // What somebody stopped counts while its match is open.
+    assert_eq!(s.stopped_streams().await.unwrap(), []);
+    one.match_id = "mat_1".into();
+    s.put_stream(&one).await.unwrap();
+    assert_eq!(s.stopped_streams().await.unwrap(), [one]);
+    s.set_match_phase("mat_1", MatchPhase::Closed, 10).await.unwrap();
+    assert_eq!(s.stopped_streams().await.unwrap(), []);
 }

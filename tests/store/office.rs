@@ -106,13 +106,21 @@ pub async fn old_things_go_and_the_rest_stays(w: &World) {
     s.remember("ten_1", "old", &answer, 5).await.unwrap();
     s.remember("ten_1", "new", &answer, 6).await.unwrap();
 
-    // 3 events, a snapshot, a session; 2 entries; 2 days; 1 answer.
-    assert_eq!(s.prune(200, FOREVER, NOON, 6).await.unwrap(), 5 + 2 + 2 + 1);
+    for (id, ended) in [("str_1", Some(NOON - 1)), ("str_2", Some(NOON)), ("str_3", None)] {
+        s.put_stream(&StreamRecord { ended_at: ended, ..stream(id, "agt_1", "ten_1") }).await.unwrap();
+    }
+
+    // 3 events, a snapshot, a session; 2 entries; a stream; a match; 2 days; 1 answer.
+    assert_eq!(s.prune(200, FOREVER, NOON, 6).await.unwrap(), 5 + 2 + 1 + 1 + 2 + 1);
 
     let kept = async |id: &str| s.load_match(id).await.unwrap().events.len();
-    assert_eq!((kept("mat_1").await, kept("mat_2").await, kept("mat_3").await), (0, 3, 3));
-    assert_eq!(s.load_match("mat_1").await.unwrap().snapshot, None);
-    assert_eq!(s.match_(None, "mat_1").await.unwrap().phase, MatchPhase::Closed);
+    assert_eq!((kept("mat_2").await, kept("mat_3").await), (3, 3));
+    assert!(matches!(s.load_match("mat_1").await, Err(StoreError::NotFound(_))));
+    // Without its log, and closed as long ago as the oldest history.
+    assert!(matches!(s.match_(None, "mat_1").await, Err(StoreError::NotFound(_))));
+    assert_eq!(s.match_(None, "mat_2").await.unwrap().phase, MatchPhase::Closed);
+    let streams: Vec<String> = s.streams(None, &ALL).await.unwrap().items.into_iter().map(|s| s.id).collect();
+    assert_eq!(streams, ["str_3", "str_2"]);
     assert!(matches!(s.session(None, "ses_1").await, Err(StoreError::NotFound(_))));
     s.session(None, "ses_2").await.unwrap();
     let times: Vec<Millis> = s.audit_log(None, &ALL).await.unwrap().items.iter().map(|e| e.at).collect();

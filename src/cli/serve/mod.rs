@@ -12,7 +12,7 @@ mod keys;
 mod news;
 
 use super::settings::SettingArgs;
-use super::status::{Log, say};
+use super::status::{Log, last_words};
 use super::usage;
 use crate::config::Config;
 use crate::config::load::Origin;
@@ -213,7 +213,7 @@ async fn drain(api: &Api, service: &Service, end_calls: oneshot::Sender<()>, ser
 
 /// No destructor may hold this up, and none needs to run: what was acknowledged is on disk.
 fn end_at_once(why: &str) -> ! {
-    say!("agentcast serve: ended at once: {why}");
+    last_words(&format!("agentcast serve: ended at once: {why}"));
     // SAFETY: it has no preconditions.
     unsafe { libc::_exit(1) }
 }

@@ -1,5 +1,5 @@
 //! Who may do what with a session: its token, or an API key of its tenant. [`Feeder`] and [`Watcher`] are for the session in
-//! the path, with the token or key in `Authorization`; [`introduced`] is for sockets of browsers, which cannot set fields.
+//! the path, with the token or key in `Authorization`; `introduced` is for sockets of browsers, which cannot set fields.
 
 use super::Api;
 use super::auth::{Credential, Holder, Visitor, path_id, require, still_open};

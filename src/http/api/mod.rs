@@ -10,7 +10,7 @@
 //! | `fresh` | API keys and sessions that were read a moment ago |
 //! | [`guard`] | rate limits and their headers, Idempotency-Key, ETag and If-Match |
 //! | [`agents`], [`destinations`], [`keys`], [`flags`], [`office`] | agents, destinations and their keys, API keys and tenants, the flag, audit and usage |
-//! | [`matches`], [`sessions`], [`feed`], `watch`, [`streams`], `events` | matches and what goes in and out live |
+//! | [`mod@matches`], [`sessions`], [`feed`], `watch`, [`streams`], `events` | matches and what goes in and out live |
 //! | [`access`], `line`, [`live`], [`state`] | for those: who may, one WebSocket, what open connections share, what is shown |
 //! | [`pages`] | one-time codes, cookies, the overlay page |
 //! | [`docs`] | `/openapi.json` and `/docs`, made of what the routes say of themselves |

@@ -85,12 +85,12 @@ impl Board {
             if stream.is_ending() || !sends {
                 continue;
             }
-            let (look, shows) = (stream.look.clone(), stream.shows.clone());
+            let (look, shows, tenant) = (stream.look.clone(), stream.shows.clone(), stream.record.tenant_id.clone());
             let same = |e: &&Encode| e.look == look && Some(&e.shown) == shows.as_ref();
             let found = self.encodes.values().find(same).map(|e| e.id);
-            let full = self.encodes.len() >= self.settings.max_encodes;
+            let full = self.full(&tenant);
             let encode = match found {
-                None if full => None,
+                None if full.is_some() => None,
                 found => Some(found.unwrap_or_else(|| {
                     self.serial += 1;
                     let encode = Encode::new(self.serial, look, shows.unwrap_or(Shown::Nothing), now);
@@ -98,13 +98,9 @@ impl Board {
                     self.serial
                 })),
             };
-            let words = format!(
-                "all {} encodes of this machine are in use; it starts when one ends (streaming.max_encodes)",
-                self.settings.max_encodes
-            );
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.encode = encode;
-                stream.trouble = encode.is_none().then_some(words);
+                stream.trouble = full.filter(|_| encode.is_none());
             }
             match (found, encode) {
                 (None, Some(encode)) => self.open(encode, now),
@@ -112,6 +108,21 @@ impl Board {
                 _ => {}
             }
         }
+    }
+
+    /// Why a tenant gets no further encode, if that is so.
+    fn full(&self, tenant: &str) -> Option<String> {
+        let (all, each) = (self.settings.max_encodes, self.settings.max_encodes_per_tenant);
+        if self.encodes.len() >= all {
+            return Some(format!(
+                "all {all} encodes of this machine are in use; it starts when one ends (streaming.max_encodes)"
+            ));
+        }
+        // Streams of one encode show one match, which is one tenant's.
+        let own = self.streams.values().filter(|s| s.record.tenant_id == tenant).filter_map(|s| s.encode);
+        (own.collect::<BTreeSet<u64>>().len() >= each).then(|| {
+            format!("{each} encodes of yours are in use; it starts when one ends (streaming.max_encodes_per_tenant)")
+        })
     }
 
     pub(super) fn open(&mut self, id: u64, now: Ms) {

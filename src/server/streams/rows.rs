@@ -227,7 +227,7 @@ impl Slot {
 }
 
 /// What the LiveKit server calls a tenant's room: tenants share the server, and must not meet in a room. An id has no `-`, so
-/// the names of two tenants are never the same, nor that of a tenant and [`own_room`].
+/// the names of two tenants are never the same, nor that of a tenant and `own_room`.
 pub fn room_name(tenant: &str, room: &str) -> String {
     format!("{tenant}-{room}")
 }

@@ -129,21 +129,8 @@ impl Supervisor {
                 Err(error) => return Err(error),
             }
         }
-        let open: BTreeSet<String> = self.matches.all().iter().map(|m| m.record().id).collect();
-        let mut page = crate::store::PageRequest { after: None, limit: 200 };
-        // Newest first; a match that is still open is among the newest.
-        for _ in 0..50 {
-            if open.is_empty() {
-                break;
-            }
-            let streams = store.streams(None, &page).await?;
-            for record in streams.items.iter().filter(|r| !r.wanted && open.contains(&r.match_id)) {
-                self.apply(|board, _, _| board.stopped(&record.agent_id, &record.match_id));
-            }
-            match streams.next {
-                Some(next) => page.after = Some(next),
-                None => break,
-            }
+        for record in store.stopped_streams().await? {
+            self.apply(|board, _, _| board.stopped(&record.agent_id, &record.match_id));
         }
         Ok(())
     }
