@@ -166,7 +166,7 @@ impl Guard {
 }
 
 /// Who is counted as one when the address is not known, too.
-fn address(from: Option<IpAddr>) -> IpAddr {
+pub(super) fn address(from: Option<IpAddr>) -> IpAddr {
     network(from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)))
 }
 

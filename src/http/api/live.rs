@@ -2,7 +2,7 @@
 //! end of them all.
 
 use super::auth::{SIGN_IN, Visitor};
-use super::guard::{Limiter, network};
+use super::guard::{Limiter, address};
 use super::metrics::Metrics;
 use super::problem::{Kind, Problem};
 use super::state::{StateOut, filtered};
@@ -74,7 +74,7 @@ impl Live {
     /// 503 when there are too many, of this address or of all.
     pub(super) fn stranger(&self, visitor: &Visitor) -> Result<Stranger, Problem> {
         let words = "too many sockets wait to say who they are";
-        let place = self.strangers.take(address(visitor));
+        let place = self.strangers.take(address(visitor.from));
         place.ok_or_else(|| Problem::new(Kind::UNAVAILABLE, words).retry_after(5))
     }
 
@@ -83,7 +83,7 @@ impl Live {
     /// # Errors
     /// 429.
     pub(super) fn renewal(&self, session: &str, visitor: &Visitor) -> Result<(), Problem> {
-        let key = (session.to_owned(), address(visitor));
+        let key = (session.to_owned(), address(visitor.from));
         self.renewals.take(&key, Some(&visitor.trail), "tokens and codes of this session")
     }
 
@@ -100,11 +100,6 @@ impl Live {
     pub fn readiness(&self) -> Readiness {
         lock(&self.readiness).clone()
     }
-}
-
-/// Who is counted as one.
-fn address(visitor: &Visitor) -> IpAddr {
-    network(visitor.from.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)))
 }
 
 /// WebSockets that have yet to say who they are, by address.

@@ -202,13 +202,11 @@ impl Service {
             (Some(own), None) => Ok(own.to_owned()),
             (Some(own), Some(named)) if named == own => Ok(named),
             (Some(_), Some(_)) => Err(RosterError::Forbidden("tenantId: only an admin may name another tenant".into())),
-            (None, Some(named)) => {
-                match self.context().store.tenant(&named).await {
-                    Ok(_) => Ok(named),
-                    Err(StoreError::NotFound(_)) => Err(field("tenantId", "there is no such tenant")),
-                    Err(error) => Err(error.into()),
-                }
-            }
+            (None, Some(named)) => match self.context().store.tenant(&named).await {
+                Ok(_) => Ok(named),
+                Err(StoreError::NotFound(_)) => Err(field("tenantId", "there is no such tenant")),
+                Err(error) => Err(error.into()),
+            },
             (None, None) => Err(field("tenantId", "it is missing: an admin says whose it is")),
         }
     }
