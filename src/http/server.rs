@@ -10,6 +10,7 @@ mod places;
 
 pub use files::enough_files;
 pub use places::Guest;
+pub(crate) use places::network;
 
 use axum::Router;
 use axum::body::Body;

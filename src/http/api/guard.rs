@@ -8,7 +8,7 @@
 use super::Api;
 use super::problem::{Kind, Problem};
 use crate::config::Config;
-use crate::http::server::Guest;
+use crate::http::server::{Guest, network};
 use crate::server::matches::Allowance;
 use crate::server::now_ms;
 use crate::server::who::Who;
@@ -172,17 +172,6 @@ pub(super) fn address(from: Option<IpAddr>) -> IpAddr {
 
 fn at_least_one(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
-}
-
-/// Who is counted as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer has.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 => v4,
-    }
 }
 
 /// Checks between two sweeps of those that have been quiet.

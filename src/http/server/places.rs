@@ -2,7 +2,6 @@
 //! that no crowd of idle or anonymous connections keeps a game server, a health check or the kill switch out: without a
 //! free place for strangers the oldest of them goes.
 
-use crate::http::api::guard::network;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -173,6 +172,17 @@ impl Drop for Place {
                 taken.addresses.remove(&address);
             }
         }
+    }
+}
+
+/// Who is counted as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer has.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
     }
 }
 
