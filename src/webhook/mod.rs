@@ -25,4 +25,6 @@ pub mod verify;
 pub use hub::{BODY_LIMIT, Hub, PATH};
 pub use jobs::{Ingress, NOT_LISTED, has_ended};
 pub use ledger::{Change, Ledger, ListedRoom, Listing, Outcome};
+/// What a webhook or a list says of an egress job.
+pub use livekit_protocol::EgressInfo;
 pub use status::{EgressLine, IngressLine, Listings, ParticipantLine, RoomLine, Status, TrackLine, Webhooks, rfc3339};

@@ -13,7 +13,7 @@ use crate::output::rtmp::{AddressGuard, RtmpOptions, RtmpOutput};
 use crate::secure::ingest_host;
 use crate::server::Context;
 use crate::store::model::{Destination, DestinationKind, Via};
-use livekit_protocol::EgressInfo;
+use crate::webhook::EgressInfo;
 use std::sync::{Mutex, PoisonError};
 
 /// Egress outputs that want to hear of webhooks.
