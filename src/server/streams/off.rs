@@ -29,7 +29,7 @@ pub enum Switch {
     Agent(String),
 }
 
-/// What became of an off within [`PATIENCE`].
+/// What became of an off within `PATIENCE`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kept {
     Yes,
