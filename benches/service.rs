@@ -1,11 +1,11 @@
 //! What the service costs beside its streams, and how quick it is.
 //!
 //! ```text
-//! cargo bench --bench service                   all, about two minutes
-//! cargo bench --bench service -- --seconds 30   longer
+//! cargo bench --bench service                   all, about a minute
+//! cargo bench --bench service -- --seconds 5    longer; far longer uses up the ports of this host
 //! ```
 //!
-//! The release build of `agentcast serve` with SQLite on disk, called over loopback by threads of this program, which share the
+//! `agentcast serve` with SQLite on disk, called over loopback by threads of this program, which share the
 //! machine with it. The baseline of requests is nginx answering 204 to the same callers, one connection a request for both, so a
 //! ratio holds the service against a server that does nothing. Every acknowledged event is in the log before its answer.
 
@@ -50,12 +50,12 @@ fn main() {
     idle(pid, &operator, seconds);
     requests(&nginx, &operator, &game, seconds);
     matches(pid, &game, seconds);
-    on_air(&nginx, &operator, &game, seconds);
+    on_air(&nginx, &service.admin, &operator, &game, seconds);
 }
 
 fn arguments() -> Duration {
     let mut arguments = std::env::args().skip_while(|word| word != "--seconds").skip(1);
-    Duration::from_secs(arguments.next().and_then(|word| word.parse().ok()).unwrap_or(10))
+    Duration::from_secs(arguments.next().and_then(|word| word.parse().ok()).unwrap_or(3))
 }
 
 /// Processor time so far, s, and resident memory, MiB.
@@ -201,7 +201,7 @@ fn matches(pid: u32, game: &Client, time: Duration) {
     }
 }
 
-fn on_air(nginx: &Nginx, operator: &Client, game: &Client, time: Duration) {
+fn on_air(nginx: &Nginx, admin: &Client, operator: &Client, game: &Client, time: Duration) {
     let agent = operator.post("/v1/agents", &json!({ "name": "Ada", "defaults": { "size": "1280x720" } })).expect(201);
     let agent = agent["id"].as_str().expect("an id");
     let body = json!({ "kind": "rtmp", "ingest": nginx.ingest() });
@@ -227,7 +227,7 @@ fn on_air(nginx: &Nginx, operator: &Client, game: &Client, time: Duration) {
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("\nOn air, 720p30: match.started posted → first bytes in nginx's recording: {} ms", first.as_millis());
-    let metrics = operator.get("/metrics").text();
+    let metrics = admin.get("/metrics").text();
     let buckets: Vec<(f64, u64)> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("agentcast_event_to_packet_seconds_bucket{le=\""))
