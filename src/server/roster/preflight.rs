@@ -255,7 +255,9 @@ fn bit_rate(kind: DestinationKind, platform: &str, size: Size, defaults: &AgentD
     const WHAT: &str = "bit rate";
     let fast = defaults.fps > 30;
     let kbps = defaults.kbps.unwrap_or(Encoding::preset(size.w, size.h, defaults.fps).video_kbps);
-    let words = format!("{kbps} kbit/s at {}x{}, {} fps", size.w, size.h, defaults.fps);
+    // What it will be is known when the stream starts: 1080p on a real GPU, else 720p.
+    let chosen = if defaults.size.is_some() { "" } else { ", if the machine chooses that size" };
+    let words = format!("{kbps} kbit/s at {}x{}, {} fps{chosen}", size.w, size.h, defaults.fps);
     let (least, most) = match kind {
         DestinationKind::Twitch => (0, 6_000),
         _ if size.h <= Size::HD.h => (0, 10_000),
