@@ -30,7 +30,7 @@ setup-test:
 	@.ci/setup build run demo test
 
 test: setup-test
-	@$(CARGO) test
+	@$(CARGO) test --no-fail-fast
 
 interop: setup-test
 	@$(CARGO) test --test livekit_interop -- --nocapture

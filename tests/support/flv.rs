@@ -304,14 +304,7 @@ pub fn live_problems(tags: &[Tag], fps: u32, video_kbps: u32) -> Vec<String> {
             bad.push(format!("the picture at {} ms has a composition time: B-frames", tag.time));
         }
     }
-    let keys: Vec<i64> = video.iter().filter(|t| t.is_key()).map(|t| t.time).collect();
-    for pair in keys.windows(2) {
-        // The first picture that is due: a busy machine may have left some out just there.
-        let due = video.iter().map(|t| t.time).find(|t| (*t - pair[0]) as f64 >= 2_000.0 - frame / 2.0);
-        if due != Some(pair[1]) {
-            bad.push(format!("a GOP of {} ms", pair[1] - pair[0]));
-        }
-    }
+    bad.extend(gop_problems(tags, fps));
     for pair in audio.windows(2) {
         let step = pair[1].time - pair[0].time;
         if !(20..=23).contains(&step) {
@@ -328,6 +321,22 @@ pub fn live_problems(tags: &[Tag], fps: u32, video_kbps: u32) -> Vec<String> {
         let kbps = bytes as f64 * 8.0 / (inside.len().max(1) as f64 * frame);
         if (kbps / f64::from(video_kbps) - 1.0).abs() > 0.1 {
             bad.push(format!("{kbps:.0} kbit/s from {from} ms on"));
+        }
+    }
+    bad
+}
+
+/// GOPs of a stream made in real time that are not the 2 s they should be.
+pub fn gop_problems(tags: &[Tag], fps: u32) -> Vec<String> {
+    let video: Vec<&Tag> = tags.iter().filter(|t| t.kind == VIDEO && t.is_media()).collect();
+    let keys: Vec<i64> = video.iter().filter(|t| t.is_key()).map(|t| t.time).collect();
+    let mut bad = Vec::new();
+    for pair in keys.windows(2) {
+        // The first picture that is due: a busy machine may have left some out just there.
+        let soonest = pair[0] as f64 + 2_000.0 - 500.0 / f64::from(fps);
+        let due = video.iter().map(|t| t.time).find(|t| *t as f64 >= soonest);
+        if due != Some(pair[1]) {
+            bad.push(format!("a GOP of {} ms at {} ms", pair[1] - pair[0], pair[0]));
         }
     }
     bad
