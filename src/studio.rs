@@ -215,13 +215,11 @@ impl Studio {
     /// What the video encoder is opened with.
     pub fn video(&self, settings: &StreamSettings) -> VideoSettings {
         let size = self.size(settings);
-        let base = if size.h > 720 { 6_000 } else { 3_000 };
-        let fast = if settings.fps > 30 { base / 2 } else { 0 };
         VideoSettings {
             width: size.w,
             height: size.h,
             fps: settings.fps,
-            kbps: settings.kbps.unwrap_or(base + fast),
+            kbps: settings.kbps.unwrap_or(VideoSettings::usual_kbps(size.h, settings.fps)),
             codec: settings.codec,
             profile: settings.profile,
             preset: settings.preset.clone(),

@@ -10,6 +10,7 @@
 
 use super::rooms::Rooms;
 use super::{ApiError, Server};
+use crate::encode::VideoSettings;
 use crate::output::key::RtmpTarget;
 use crate::output::log::scrub;
 use livekit_api::services::ServiceError;
@@ -42,11 +43,10 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// 3,000 kbit/s up to 720 lines, 6,000 above, half more at 50 and 60 fps: as the streams that we encode ourselves.
+    /// With the bit rate of the streams that we encode ourselves.
     #[must_use]
     pub fn preset(width: u32, height: u32, fps: u32) -> Self {
-        let base = if height > 720 { 6_000 } else { 3_000 };
-        Self { width, height, fps, video_kbps: base + if fps > 30 { base / 2 } else { 0 } }
+        Self { width, height, fps, video_kbps: VideoSettings::usual_kbps(height, fps) }
     }
 
     fn options(self) -> encoding::EncodingOptions {

@@ -135,6 +135,17 @@ pub struct Remembered {
     pub body: Vec<u8>,
 }
 
+/// What stands under the Idempotency-Key of a creating call that begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nothing: the key is this call's now.
+    New,
+    /// An earlier call was answered so.
+    Answered(Remembered),
+    /// An earlier call with this request began and nothing says how it ended: the process was killed in the middle of it.
+    CutOff { request: String },
+}
+
 /// Destinations of one agent.
 pub const MAX_DESTINATIONS: usize = 16;
 

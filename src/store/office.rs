@@ -2,8 +2,11 @@
 
 use super::model::{AuditEntry, Millis, UsageDay};
 use super::rows::{get, json, scoped, to_json};
-use super::{Page, PageRequest, Remembered, Result, Store, StoreError};
+use super::{Claim, Page, PageRequest, Remembered, Result, Store, StoreError};
 use sqlx::any::AnyRow;
+
+/// In place of a status while a call runs.
+const UNANSWERED: i64 = 0;
 
 fn audit_entry(row: &AnyRow) -> Result<AuditEntry> {
     Ok(AuditEntry {
@@ -116,30 +119,39 @@ impl Store {
 
 /// Remembered answers.
 impl Store {
-    /// The answer to an earlier request of this tenant with this Idempotency-Key.
-    pub async fn remembered(&self, tenant: &str, key: &str) -> Result<Option<Remembered>> {
-        let sql = "SELECT request, status, body FROM answers WHERE tenant_id = $1 AND idempotency_key = $2";
-        let row = sqlx::query(sql).bind(tenant).bind(key).fetch_optional(self.read()).await?;
-        let Some(row) = row else { return Ok(None) };
-        let status: i64 = get(&row, "status")?;
-        let status =
-            u16::try_from(status).map_err(|_| StoreError::Backend("an answer's status is no status".into()))?;
-        Ok(Some(Remembered { request: get(&row, "request")?, status, body: get(&row, "body")? }))
-    }
-
-    /// Of two answers under one key the first stays.
-    pub async fn remember(&self, tenant: &str, key: &str, answer: &Remembered, at: Millis) -> Result<()> {
+    /// Takes an Idempotency-Key for a call that is about to make something. To be ended by [`Self::remember`] or
+    /// [`Self::forget`].
+    pub async fn claim(&self, tenant: &str, key: &str, request: &str, at: Millis) -> Result<Claim> {
         let sql = "INSERT INTO answers (tenant_id, idempotency_key, request, status, body, at)
             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant_id, idempotency_key) DO NOTHING";
-        sqlx::query(sql)
-            .bind(tenant)
-            .bind(key)
-            .bind(&*answer.request)
-            .bind(i64::from(answer.status))
-            .bind(&answer.body[..])
-            .bind(at)
-            .execute(self.write())
-            .await?;
+        let query = sqlx::query(sql).bind(tenant).bind(key).bind(request).bind(UNANSWERED).bind(&b""[..]).bind(at);
+        if query.execute(self.write()).await?.rows_affected() == 1 {
+            return Ok(Claim::New);
+        }
+        let sql = "SELECT request, status, body FROM answers WHERE tenant_id = $1 AND idempotency_key = $2";
+        let row = sqlx::query(sql).bind(tenant).bind(key).fetch_one(self.write()).await?;
+        let (request, status): (String, i64) = (get(&row, "request")?, get(&row, "status")?);
+        if status == UNANSWERED {
+            return Ok(Claim::CutOff { request });
+        }
+        let status =
+            u16::try_from(status).map_err(|_| StoreError::Backend("an answer's status is no status".into()))?;
+        Ok(Claim::Answered(Remembered { request, status, body: get(&row, "body")? }))
+    }
+
+    /// The answer under a claimed key. Of two the first stays.
+    pub async fn remember(&self, tenant: &str, key: &str, status: u16, body: &[u8]) -> Result<()> {
+        let sql = "UPDATE answers SET status = $3, body = $4
+            WHERE tenant_id = $1 AND idempotency_key = $2 AND status = $5";
+        let query = sqlx::query(sql).bind(tenant).bind(key).bind(i64::from(status)).bind(body).bind(UNANSWERED);
+        query.execute(self.write()).await?;
+        Ok(())
+    }
+
+    /// The call under a claimed key made nothing: the key is free again.
+    pub async fn forget(&self, tenant: &str, key: &str) -> Result<()> {
+        let sql = "DELETE FROM answers WHERE tenant_id = $1 AND idempotency_key = $2 AND status = $3";
+        sqlx::query(sql).bind(tenant).bind(key).bind(UNANSWERED).execute(self.write()).await?;
         Ok(())
     }
 }

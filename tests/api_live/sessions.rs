@@ -1,4 +1,5 @@
 use crate::house::House;
+use agentcast::store::Claim;
 use agentcast::store::model::ApiRole;
 use serde_json::{Value, json};
 
@@ -50,7 +51,9 @@ fn a_repeated_call_makes_nothing_new_and_gives_a_token_that_works() {
     let path = format!("/v1/sessions/{}/state", one["session"]["id"].as_str().unwrap());
     house.game.with(two["token"].as_str().unwrap()).get(&path).expect(200);
     call(&body.replace("\"m\"", "\"n\"")).expect(422);
-    let kept = house.wait(house.store().remembered("ten_a", "once-1")).unwrap().unwrap();
+    let Claim::Answered(kept) = house.wait(house.store().claim("ten_a", "once-1", "", 0)).unwrap() else {
+        panic!("no answer is kept");
+    };
     let kept = String::from_utf8(kept.body).unwrap();
     assert!(!kept.contains("eyJ") && !kept.contains(one["code"].as_str().unwrap()), "{kept}");
 }

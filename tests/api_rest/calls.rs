@@ -4,8 +4,8 @@ use crate::support::dir::TempDir;
 use crate::support::service::Sender;
 use crate::world::{World, config};
 use agentcast::http::api::auth::COOKIE;
-use agentcast::store::Place;
 use agentcast::store::model::ApiRole;
+use agentcast::store::{Claim, Place};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sqlx::Connection;
@@ -79,7 +79,9 @@ async fn an_api_key_is_in_no_remembered_answer() {
     let again = make().await.expect(201);
     assert!(first["key"].is_string() && again["key"].is_null(), "{again}");
     assert_eq!(first["id"], again["id"]);
-    let kept = world.store().remembered("admin", "once").await.unwrap().unwrap();
+    let Claim::Answered(kept) = world.store().claim("admin", "once", "", 0).await.unwrap() else {
+        panic!("no answer is kept");
+    };
     let secret = first["key"].as_str().unwrap().split('.').nth(1).unwrap().to_owned();
     assert!(!String::from_utf8(kept.body).unwrap().contains(&secret));
 }
@@ -91,12 +93,32 @@ async fn what_was_made_is_answered_although_the_answer_cannot_be_remembered() {
     let world = World::at(config(), &Place::Sqlite(database.clone())).await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
     let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    let full = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON answers BEGIN SELECT RAISE(ABORT, 'disk full'); END";
     sqlx::query(full).execute(&mut other).await.unwrap();
     let body = json!({ "name": "root", "role": "admin" }).to_string();
     let made = world.call(&world.admin, "POST /v1/api-keys", &["idempotency-key: once"], body.as_bytes()).await;
     let key = made.expect(201)["key"].as_str().expect("the key is shown").to_owned();
     world.get(&key, "/v1/whoami").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_creating_call_that_a_crash_cut_off_is_not_made_twice() {
+    let dir = TempDir::new("cut-off");
+    let database = dir.path().join("agentcast.db");
+    let world = World::at(config(), &Place::Sqlite(database.clone())).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let key = world.operator("Arena").await;
+    let make = async |name: &str| {
+        let body = json!({ "name": name }).to_string();
+        world.call(&key, "POST /v1/agents", &["idempotency-key: once"], body.as_bytes()).await
+    };
+    make("Ada").await.expect(201);
+    // What is on the disk between the agent and its answer.
+    sqlx::query("UPDATE answers SET status = 0, body = x''").execute(&mut other).await.unwrap();
+    make("Ada").await.problem(409, "conflict");
+    assert_eq!(make("Bob").await.problem(422, "invalid").as_deref(), Some("Idempotency-Key"));
+    assert_eq!(world.get(&key, "/v1/agents").await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

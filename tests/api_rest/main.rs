@@ -5,6 +5,7 @@ mod support;
 
 mod busy;
 mod calls;
+mod checks;
 mod common;
 mod documents;
 mod off;

@@ -210,31 +210,6 @@ async fn a_stream_key_goes_in_and_never_comes_out() {
 }
 
 #[tokio::test]
-async fn a_check_names_what_is_wrong_and_what_to_do() {
-    let world = World::new(config()).await;
-    let key = world.operator("Arena").await;
-    let agent = world.agent(&key, "Ada").await;
-    // Nobody listens on a port that was just free.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let body = json!({"kind": "rtmp", "ingest": format!("rtmp://{free}/app")});
-    let made = world.json(&key, &format!("POST /v1/agents/{agent}/destinations"), body).await.expect(201);
-    let path = format!("POST /v1/destinations/{}/check", made["id"].as_str().unwrap());
-    let check = world.call(&key, &path, &[], b"").await.expect(200);
-    let lines = check["lines"].as_array().unwrap();
-    let line = |what: &str| lines.iter().find(|line| line["what"] == what).unwrap_or_else(|| panic!("{what}: {check}"));
-    assert_eq!((&line("flag")["level"], &line("switch")["level"]), (&json!("amber"), &json!("amber")));
-    assert_eq!((&line("host")["level"], &line("DNS")["level"]), (&json!("green"), &json!("green")));
-    assert_eq!((&line("stream key")["level"], &line("TCP")["level"]), (&json!("red"), &json!("red")));
-    assert!(lines.iter().all(|line| (line["level"] == "green") == line["fix"].is_null()), "{check}");
-
-    let room = json!({"kind": "livekit-room", "room": "lobby"});
-    let made = world.json(&key, &format!("POST /v1/agents/{agent}/destinations"), room).await.expect(201);
-    let path = format!("POST /v1/destinations/{}/check", made["id"].as_str().unwrap());
-    let check = world.call(&key, &path, &[], b"").await.expect(200);
-    assert!(check["lines"].as_array().unwrap().iter().any(|line| line["what"] == "LiveKit" && line["level"] == "red"));
-}
-
-#[tokio::test]
 async fn an_agent_has_sixteen_destinations_and_not_one_more() {
     let world = World::new(config()).await;
     let key = world.operator("Arena").await;

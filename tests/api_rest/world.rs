@@ -2,6 +2,7 @@
 
 use agentcast::config::Config;
 use agentcast::http::api::{Api, router};
+use agentcast::livekit::Server;
 use agentcast::secure::{Keyring, TokenSigner, api_key, new_id};
 use agentcast::server::bus::Bus;
 use agentcast::server::stage::{OnStage, Stage};
@@ -61,13 +62,18 @@ impl World {
     }
 
     pub async fn at(config: Config, place: &Place) -> World {
+        World::beside(config, place, None).await
+    }
+
+    /// With a LiveKit server.
+    pub async fn beside(config: Config, place: &Place, livekit: Option<Server>) -> World {
         let context = Context {
             store: Store::open(place).await.unwrap(),
             keyring: Arc::new(Keyring::ephemeral()),
             tokens: Arc::new(TokenSigner::ephemeral()),
             bus: Bus::default(),
             config: Arc::new(RwLock::new(Arc::new(config))),
-            livekit: None,
+            livekit,
             hub: None,
         };
         let service = Service::start(context, Arc::new(NoStage(Arc::default()))).await.unwrap();

@@ -58,7 +58,7 @@ contract! {
     office::a_flag_is_unknown_until_set,
     office::the_audit_has_rising_numbers_and_newest_first,
     office::usage_adds_up_by_day,
-    office::the_first_answer_under_a_key_stays,
+    office::a_key_is_taken_once_until_its_call_fails,
     office::old_things_go_and_the_rest_stays,
     office::the_oldest_logs_go_while_all_are_too_large,
     office::a_check_counts_and_names_the_schema,

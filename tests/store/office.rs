@@ -1,7 +1,7 @@
 use crate::records::*;
 use crate::world::World;
 use agentcast::store::model::*;
-use agentcast::store::{PageRequest, Remembered, Store, StoreError};
+use agentcast::store::{Claim, PageRequest, Remembered, Store, StoreError};
 use sqlx::Executor;
 
 const ALL: PageRequest = PageRequest { after: None, limit: 200 };
@@ -72,15 +72,22 @@ pub async fn usage_adds_up_by_day(w: &World) {
     assert_eq!(s.usage(Some("ten_1"), Some("agt_2"), "2026-01-01", "2026-12-31").await.unwrap(), []);
 }
 
-pub async fn the_first_answer_under_a_key_stays(w: &World) {
+pub async fn a_key_is_taken_once_until_its_call_fails(w: &World) {
     let s = &w.store;
-    let answer = |status: u16, body: &[u8]| Remembered { request: "ab".repeat(32), status, body: body.into() };
-    assert_eq!(s.remembered("ten_1", "k").await.unwrap(), None);
-    s.remember("ten_1", "k", &answer(201, b"{\"id\":1}\0\xff"), 1).await.unwrap();
-    s.remember("ten_1", "k", &answer(409, b""), 2).await.unwrap();
-    s.remember("ten_2", "k", &answer(200, b""), 3).await.unwrap();
-    assert_eq!(s.remembered("ten_1", "k").await.unwrap(), Some(answer(201, b"{\"id\":1}\0\xff")));
-    assert_eq!(s.remembered("ten_2", "k").await.unwrap(), Some(answer(200, b"")));
+    let (one, other) = ("ab".repeat(32), "cd".repeat(32));
+    let claim = async |tenant: &str, request: &str| s.claim(tenant, "k", request, 1).await.unwrap();
+    assert_eq!(claim("ten_1", &one).await, Claim::New);
+    // A call that began and was not ended, as after a crash.
+    assert_eq!(claim("ten_1", &other).await, Claim::CutOff { request: one.clone() });
+    s.forget("ten_1", "k").await.unwrap();
+    assert_eq!(claim("ten_1", &one).await, Claim::New);
+    assert_eq!(claim("ten_2", &one).await, Claim::New, "tenants know nothing of each other");
+    s.remember("ten_1", "k", 201, b"{\"id\":1}\0\xff").await.unwrap();
+    s.remember("ten_1", "k", 409, b"").await.unwrap();
+    s.forget("ten_1", "k").await.unwrap();
+    let first = Remembered { request: one.clone(), status: 201, body: b"{\"id\":1}\0\xff".into() };
+    assert_eq!(claim("ten_1", &other).await, Claim::Answered(first), "the first answer stays");
+    assert_eq!(claim("ten_2", &one).await, Claim::CutOff { request: one });
 }
 
 pub async fn old_things_go_and_the_rest_stays(w: &World) {
@@ -102,9 +109,10 @@ pub async fn old_things_go_and_the_rest_stays(w: &World) {
     for day in ["2026-11-19", "2026-11-20", "2026-11-21"] {
         s.add_usage("ten_1", "agt_1", day, 1, 1).await.unwrap();
     }
-    let answer = Remembered { request: String::new(), status: 200, body: vec![] };
-    s.remember("ten_1", "old", &answer, 5).await.unwrap();
-    s.remember("ten_1", "new", &answer, 6).await.unwrap();
+    for (key, at) in [("old", 5), ("new", 6)] {
+        s.claim("ten_1", key, "", at).await.unwrap();
+        s.remember("ten_1", key, 200, b"").await.unwrap();
+    }
 
     for (id, ended) in [("str_1", Some(NOON - 1)), ("str_2", Some(NOON)), ("str_3", None)] {
         s.put_stream(&StreamRecord { ended_at: ended, ..stream(id, "agt_1", "ten_1") }).await.unwrap();
@@ -127,8 +135,8 @@ pub async fn old_things_go_and_the_rest_stays(w: &World) {
     assert_eq!(times, [NOON + 1, NOON]);
     let days = s.usage(None, None, "2026-01-01", "2026-12-31").await.unwrap();
     assert_eq!(days.iter().map(|d| &*d.day).collect::<Vec<_>>(), ["2026-11-21"]);
-    assert_eq!(s.remembered("ten_1", "old").await.unwrap(), None);
-    assert!(s.remembered("ten_1", "new").await.unwrap().is_some());
+    assert_eq!(s.claim("ten_1", "old", "", 7).await.unwrap(), Claim::New);
+    assert!(matches!(s.claim("ten_1", "new", "", 7).await.unwrap(), Claim::Answered(_)));
     assert_eq!(s.prune(200, FOREVER, NOON, 6).await.unwrap(), 0);
     // Numbers go on where they were, and history is closed again.
     s.prune(0, FOREVER, Millis::MAX / 1_000_000, 0).await.unwrap();

@@ -2,8 +2,9 @@
 //!
 //! * Limits are those of the settings, also after a reload. What a key may still do stands in `RateLimit-Policy` and
 //!   `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10); a refusal has `Retry-After`.
-//! * `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on creating calls: the answer is kept and given again,
-//!   without what is shown only once. Another request under the same key is 422, one that still runs 409.
+//! * `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on creating calls: the key is taken before anything is
+//!   made, the answer is kept and given again, without what is shown only once. Another request under the same key is 422,
+//!   one that still runs 409, as is one that a crash cut off: nothing is made twice.
 
 use super::Api;
 use super::problem::{Kind, Problem};
@@ -12,7 +13,7 @@ use crate::http::server::{Guest, network};
 use crate::server::matches::Allowance;
 use crate::server::now_ms;
 use crate::server::who::Who;
-use crate::store::Remembered;
+use crate::store::{Claim, StoreError};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
@@ -289,8 +290,8 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// An answer is put into the store so often, with growing pauses.
-const REMEMBER_TRIES: u32 = 3;
-const REMEMBER_PAUSE: Duration = Duration::from_millis(100);
+const WRITE_TRIES: u32 = 3;
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
 /// Longest `Idempotency-Key`, characters.
 const KEY_CHARS: usize = 255;
 
@@ -398,8 +399,8 @@ impl Once {
     /// Makes it, or gives the answer of the call that made it.
     ///
     /// # Errors
-    /// 422 when the key was used for another request, 409 when that call still runs, and what `make` says: a call that
-    /// failed may be repeated under its key.
+    /// 422 when the key was used for another request, 409 when that call still runs or was cut off by a crash, and what
+    /// `make` says: a call that failed may be repeated under its key.
     pub async fn run(
         self,
         api: &Api,
@@ -414,34 +415,52 @@ impl Once {
             let words = "a call with this Idempotency-Key still runs; repeat yours when it has ended";
             Problem::new(Kind::CONFLICT, words).retry_after(1)
         })?;
-        if let Some(known) = store.remembered(&scope, &key).await? {
-            if known.request != self.request {
-                let words = "it was used for another request; take a new one for each thing to be made";
-                return Err(Problem::field("Idempotency-Key", words));
-            }
-            let status = StatusCode::from_u16(known.status).map_err(Problem::internal)?;
-            let body = serde_json::from_slice(&known.body).map_err(Problem::internal)?;
-            return Ok(Made { status, body, replayed: true });
-        }
-        let made = make.await?;
-        let answer = Remembered {
-            request: self.request,
-            status: made.status.as_u16(),
-            body: serde_json::to_vec(&made.body).map_err(Problem::internal)?,
+        let reused = || {
+            let words = "it was used for another request; take a new one for each thing to be made";
+            Problem::field("Idempotency-Key", words)
         };
-        let mut tries = 1;
-        while let Err(error) = store.remember(&scope, &key, &answer, now_ms()).await {
-            // It is made: an error now would hide it, and what is shown only once with it.
-            if tries == REMEMBER_TRIES {
-                tracing::error!(
-                    "an answer is not remembered, a call with its Idempotency-Key would repeat it: {error}"
-                );
-                break;
+        match store.claim(&scope, &key, &self.request, now_ms()).await? {
+            Claim::New => {}
+            Claim::Answered(known) if known.request == self.request => {
+                let status = StatusCode::from_u16(known.status).map_err(Problem::internal)?;
+                let body = serde_json::from_slice(&known.body).map_err(Problem::internal)?;
+                return Ok(Made { status, body, replayed: true });
             }
-            tokio::time::sleep(REMEMBER_PAUSE * tries).await;
-            tries += 1;
+            Claim::CutOff { request } if request == self.request => {
+                let words = "the service ended in the middle of the call with this Idempotency-Key, and may or may not have \
+                             made what it asks for: look at the list, and call again with a new key where it is missing";
+                return Err(Problem::new(Kind::CONFLICT, words));
+            }
+            Claim::Answered(_) | Claim::CutOff { .. } => return Err(reused()),
+        }
+        let made = match make.await {
+            Ok(made) => made,
+            Err(problem) => {
+                let forgotten = tried(|| store.forget(&scope, &key)).await;
+                if let Err(error) = forgotten {
+                    tracing::error!("the Idempotency-Key of a call that failed cannot be used again: {error}");
+                }
+                return Err(problem);
+            }
+        };
+        let body = serde_json::to_vec(&made.body).map_err(Problem::internal)?;
+        // It is made: an error now would hide it, and what is shown only once with it.
+        if let Err(error) = tried(|| store.remember(&scope, &key, made.status.as_u16(), &body)).await {
+            tracing::error!("an answer is not remembered, a call with its Idempotency-Key will be refused: {error}");
         }
         Ok(made)
+    }
+}
+
+/// Writes to a store that may be busy for a moment.
+async fn tried<F: Future<Output = Result<(), StoreError>>>(write: impl Fn() -> F) -> Result<(), StoreError> {
+    let mut tries = 1;
+    loop {
+        match write().await {
+            Err(_) if tries < WRITE_TRIES => tokio::time::sleep(WRITE_PAUSE * tries).await,
+            done => return done,
+        }
+        tries += 1;
     }
 }
 

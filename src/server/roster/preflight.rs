@@ -6,8 +6,8 @@ use super::agents::picture_size;
 use super::destinations::{OpenKeyError, open_key};
 use super::{Result, RosterError};
 use crate::draw::Size;
-use crate::encode::{AudioCodec, GOP_SECONDS, SAMPLE_RATE};
-use crate::livekit::egress::{EgressApi, Encoding};
+use crate::encode::{AudioCodec, GOP_SECONDS, SAMPLE_RATE, VideoSettings};
+use crate::livekit::egress::EgressApi;
 use crate::livekit::rooms::Rooms;
 use crate::output::key::RtmpTarget;
 use crate::output::rtmp::{self, AddressGuard, RtmpOptions};
@@ -66,7 +66,8 @@ impl CheckLine {
     fn split(level: CheckLevel, what: &str, words: &str) -> CheckLine {
         let (detail, fix) = match words.rsplit_once("; ") {
             Some((detail, fix)) => (detail, Some(fix.to_owned())),
-            None => (words, None),
+            None if level == CheckLevel::Green => (words, None),
+            None => (words, Some("mend that and check again".to_owned())),
         };
         CheckLine { level, what: what.into(), detail: detail.into(), fix }
     }
@@ -254,7 +255,7 @@ fn rules(kind: DestinationKind, defaults: &AgentDefaults) -> Vec<CheckLine> {
 fn bit_rate(kind: DestinationKind, platform: &str, size: Size, defaults: &AgentDefaults) -> CheckLine {
     const WHAT: &str = "bit rate";
     let fast = defaults.fps > 30;
-    let kbps = defaults.kbps.unwrap_or(Encoding::preset(size.w, size.h, defaults.fps).video_kbps);
+    let kbps = defaults.kbps.unwrap_or(VideoSettings::usual_kbps(size.h, defaults.fps));
     // What it will be is known when the stream starts: 1080p on a real GPU, else 720p.
     let chosen = if defaults.size.is_some() { "" } else { ", if the machine chooses that size" };
     let words = format!("{kbps} kbit/s at {}x{}, {} fps{chosen}", size.w, size.h, defaults.fps);
