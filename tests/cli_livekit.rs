@@ -119,7 +119,8 @@ fn the_demo_in_a_room_is_seen_and_counted_and_leaves_with_sigterm() {
     let publisher = || runtime.block_on(rooms.participant("agentcast-demo", "agentcast")).unwrap();
     assert!(publisher().is_some());
     assert_eq!(program.stop(libc::SIGTERM).code(), Some(0), "{}", program.said());
-    wait_until("the publisher to be gone", Duration::from_secs(2), || publisher().is_none().then_some(()));
+    // Without a Leave the server would wait for 15 s.
+    wait_until("the publisher to be gone", Duration::from_secs(10), || publisher().is_none().then_some(()));
 
     // The token was asked for; the log, as talkative as it gets, has none and no secret.
     let said = program.said();

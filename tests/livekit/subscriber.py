@@ -2,16 +2,19 @@
 
     subscriber.py WS-URL        the token is the first line of standard input
 
-Further lines of standard input: `dump PATH` writes the next picture as raw I420, `say TOPIC TEXT` sends data, `end` (or the
-end of input) asks for the summary. The marked test picture is read: a number in 16 blocks of luma at the top left, eight bits
-and their inverse, and a click in the sound whenever the number is a multiple of PERIOD.
+Further lines of standard input: `dump PATH` writes the next picture as raw I420, `say TOPIC TEXT` sends data, `summary` asks
+for what was got so far, `end` (or the end of input) for the last summary. The marked test picture is read: a number in 16
+blocks of luma at the top left, eight bits and their inverse, and a click in the sound whenever the number is a multiple of
+PERIOD.
+
+A gap has the pictures that are missing in it, by their numbers, and the time that this very process stood still, by a
+heartbeat: a busy machine makes gaps too, and a test has to tell them from those that a viewer would see.
 """
 
 import asyncio
 import json
 import math
 import os
-import statistics
 import sys
 import time
 
@@ -20,7 +23,10 @@ from livekit import rtc
 
 BLOCK = 40  # px
 PERIOD = 30  # pictures
+NUMBERS = 240
 GAP = 0.2  # s
+BEAT = 0.02  # s
+STALL = 0.07  # s; a heartbeat that is later than this
 RATE = 48_000
 LOUD = 8_000  # of 32,767; the tone below the clicks stays far under it
 QUIET = 0.3  # s without loud samples before a click
@@ -48,10 +54,10 @@ def number_of(luma):
 
 class Viewer:
     def __init__(self):
-        self.frames = self.audio_frames = self.unreadable = self.jumps = 0
+        self.frames = self.audio_frames = self.unreadable = self.missing = 0
         self.first = self.last = self.number = None
         self.size = (0, 0)
-        self.gaps, self.flashes, self.clicks = [], [], []
+        self.gaps, self.stalls, self.flashes, self.clicks = [], [], [], []
         self.squares = self.samples = self.loud_at = 0
         self.dump = None
 
@@ -65,21 +71,22 @@ class Viewer:
             if self.first is None:
                 self.first = at
                 emit("first_frame", ms=round((at - subscribed) * 1000), width=frame.width, height=frame.height)
-            if self.last is not None and at - self.last > GAP:
-                self.gaps.append((round(self.last, 3), round(at - self.last, 3)))
-                emit("gap", since=self.gaps[-1][0], seconds=self.gaps[-1][1])
-            self.last, self.size = at, (frame.width, frame.height)
-            self.frames += 1
             luma = np.frombuffer(frame.data, np.uint8, frame.width * frame.height).reshape(frame.height, frame.width)
-            number = number_of(luma)
+            number, missing = number_of(luma), 0
             if number is None:
                 self.unreadable += 1
             else:
-                if self.number is not None and number not in (self.number, self.number + 1, 0):
-                    self.jumps += 1
+                if self.number is not None and number != self.number:
+                    missing = (number - self.number - 1) % NUMBERS
                 if number != self.number and number % PERIOD == 0:
                     self.flashes.append(at)
                 self.number = number
+            if self.last is not None and at - self.last > GAP:
+                self.gaps.append((self.last, at - self.last, missing))
+                emit("gap", since=self.last, seconds=at - self.last, missing=missing)
+            self.last, self.size = at, (frame.width, frame.height)
+            self.frames += 1
+            self.missing += missing
             if self.dump:
                 path, self.dump = self.dump, None
                 with open(path, "wb") as file:
@@ -108,6 +115,17 @@ class Viewer:
                 pairs.append(round((click - flash) * 1000, 1))
         return pairs
 
+    async def beat(self):
+        while True:
+            since = now()
+            await asyncio.sleep(BEAT)
+            if now() - since > BEAT + STALL:
+                self.stalls.append((since + BEAT, now()))
+
+    def stalled(self, since, seconds):
+        """How much of a stretch of time this process stood still, s."""
+        return sum(max(0, min(until, since + seconds) - max(at, since)) for at, until in self.stalls)
+
     async def report(self):
         frames, sounds, since = 0, 0, now()
         while True:
@@ -125,29 +143,31 @@ class Viewer:
             )
             frames, sounds, since = self.frames, self.audio_frames, at
 
-    def summary(self):
+    def summary(self, counted):
+        at = now()
         span = (self.last - self.first) if self.first is not None else 0
-        skews = self.skews()
+        # A picture that stands still for good is a gap too.
+        still = [(self.last, at - self.last, 0)] if self.last is not None and at - self.last > GAP else []
         emit(
             "summary",
             frames=self.frames,
-            span=round(span, 3),
+            last=self.last,
             fps=round((self.frames - 1) / span, 2) if span > 0 else 0,
             width=self.size[0],
             height=self.size[1],
-            gaps=self.gaps,
+            gaps=[(*gap, self.stalled(*gap[:2])) for gap in self.gaps + still],
             audio=self.audio_frames,
             unreadable=self.unreadable,
-            jumps=self.jumps,
-            skews=skews,
-            skew=statistics.median(skews[-10:]) if skews else None,
+            missing=self.missing,
+            skews=self.skews(),
+            stats=counted,
         )
 
 
 async def stats(room):
-    """What the decoder counts of the picture, {} where it says nothing."""
+    """What the decoder counts of the picture; words of an error where it says nothing."""
     try:
-        answer = await asyncio.wait_for(room.get_rtc_stats(), 5)
+        answer = await asyncio.wait_for(room.get_rtc_stats(), 10)
     except Exception as error:  # the SDK has no common class for it
         return {"error": type(error).__name__}
     # Which of the two has it depends on the SDK's choice of one peer connection or two.
@@ -156,6 +176,7 @@ async def stats(room):
             inbound, received = entry.inbound_rtp.inbound, entry.inbound_rtp.received
             return {
                 "decoded": inbound.frames_decoded,
+                "dropped": inbound.frames_dropped,
                 "key": inbound.key_frames_decoded,
                 "freezes": inbound.freeze_count,
                 "frozen": round(inbound.total_freeze_duration, 3),
@@ -163,7 +184,7 @@ async def stats(room):
                 "pli": inbound.pli_count,
                 "lost": received.packets_lost,
             }
-    return {}
+    return {"error": "no statistics of a picture"}
 
 
 async def main():
@@ -247,6 +268,7 @@ async def main():
     await room.connect(sys.argv[1], token, rtc.RoomOptions(auto_subscribe=True))
     emit("connected", room=room.name, metadata=room.metadata)
     start(viewer.report())
+    start(viewer.beat())
     while line := (await lines.readline()).decode().strip():
         command, _, rest = line.partition(" ")
         if command == "dump":
@@ -254,10 +276,11 @@ async def main():
         elif command == "say":
             topic, _, text = rest.partition(" ")
             await room.local_participant.publish_data(text, reliable=True, topic=topic)
+        elif command == "summary":
+            viewer.summary(await stats(room))
         elif command == "end":
             break
-    emit("stats", **await stats(room))
-    viewer.summary()
+    viewer.summary(await stats(room))
     await asyncio.wait_for(room.disconnect(), 3)
 
 

@@ -21,3 +21,4 @@ pub mod relay;
 pub mod rtmp_receiver;
 pub mod service;
 pub mod subscriber;
+pub mod window;

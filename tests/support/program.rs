@@ -148,11 +148,11 @@ impl Program {
         status
     }
 
-    /// Asks it to end and waits as long as a clean end may take.
+    /// Asks it to end and waits as long as a clean end may take: 4 s by itself, and a busy machine's share.
     #[track_caller]
     pub fn stop(&mut self, signal: i32) -> ExitStatus {
         self.signal(signal);
-        self.end(Duration::from_secs(5))
+        self.end(Duration::from_secs(15))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::dir::TempDir;
 use super::livekit::{LiveKit, python};
+use super::marked::FPS;
 use agentcast::livekit::token::{Role, TokenRequest};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -46,41 +47,54 @@ impl Picture {
     }
 }
 
-/// What a viewer got, at its end.
+/// Longer than 200 ms without a picture. Times in s, of the viewer's own clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Gap {
+    pub since: f64,
+    pub seconds: f64,
+    /// Pictures that are missing between its ends, by their numbers.
+    pub missing: u64,
+    /// How long the viewer's process stood still.
+    pub stalled: f64,
+}
+
+impl Gap {
+    /// What is left when the pictures that are missing were never encoded, s.
+    pub fn unexplained(&self) -> f64 {
+        (self.seconds - self.missing as f64 / f64::from(FPS) - self.stalled).max(0.0)
+    }
+}
+
+/// What a viewer got so far.
 #[derive(Debug)]
 pub struct Summary {
     pub frames: u64,
+    /// When the last picture came, s of its own clock.
+    pub last: f64,
     pub fps: f64,
     pub size: (u64, u64),
-    /// Longer than 200 ms without a picture: when it began, and how long, in s.
-    pub gaps: Vec<(f64, f64)>,
+    pub gaps: Vec<Gap>,
     /// Frames of 10 ms of sound.
     pub audio: u64,
-    /// Pictures whose number made no sense, and numbers that did not follow.
+    /// Pictures whose number made no sense, and numbers that were left out.
     pub unreadable: u64,
-    pub jumps: u64,
-    /// Sound after picture, ms: median of the last ten clicks.
-    pub skew: Option<f64>,
+    pub missing: u64,
+    /// Sound after picture, ms, of each click.
     pub skews: Vec<f64>,
     /// What WebRTC itself counts.
     pub stats: Value,
 }
 
 impl Summary {
-    /// The longest time without a picture, s; 0 when all of them were short.
-    pub fn longest_gap(&self, since: f64) -> f64 {
-        self.gaps.iter().filter(|(at, _)| *at >= since).map(|(_, seconds)| *seconds).fold(0.0, f64::max)
-    }
-
-    /// Seconds without a picture, in gaps that began after `since` (s of the viewer's own clock).
-    pub fn frozen(&self, since: f64) -> f64 {
-        self.gaps.iter().filter(|(at, _)| *at >= since).map(|(_, seconds)| seconds).sum()
+    /// Of [`Self::stats`]; None where WebRTC gave none.
+    pub fn counted(&self, name: &str) -> Option<u64> {
+        self.stats[name].as_u64()
     }
 }
 
 pub struct Subscriber {
     child: Child,
-    input: Option<ChildStdin>,
+    input: Mutex<ChildStdin>,
     heard: Arc<Heard>,
     reader: Option<JoinHandle<()>>,
     dir: TempDir,
@@ -115,7 +129,7 @@ impl Subscriber {
                 to.more.notify_all();
             }
         });
-        Self { child, input: Some(input), heard, reader: Some(reader), dir }
+        Self { child, input: Mutex::new(input), heard, reader: Some(reader), dir }
     }
 
     /// Starts it and waits until it is in the room.
@@ -164,16 +178,11 @@ impl Subscriber {
         }
     }
 
-    /// Waits until it has been shown pictures at the full rate for a second.
+    /// Waits until it has been shown a moving picture for a second. How well it moves is [`super::window`]'s matter.
     #[track_caller]
     pub fn wait_flowing(&self) -> Value {
         let mark = self.mark();
-        self.wait_after(mark, PATIENCE, "second", |e| e["fps"].as_f64() > Some(25.0))
-    }
-
-    /// Its clock, s.
-    pub fn now(&self) -> f64 {
-        self.heard.events().iter().rev().find_map(|(_, event)| event["at"].as_f64()).unwrap_or_default()
+        self.wait_after(mark, PATIENCE, "second", |e| e["fps"].as_f64() > Some(5.0))
     }
 
     /// Waits for this many reports of a second.
@@ -181,7 +190,7 @@ impl Subscriber {
     pub fn watch(&self, seconds: usize) {
         let mut mark = self.mark();
         for _ in 0..seconds {
-            self.wait_after(mark, Duration::from_secs(10), "second", |_| true);
+            self.wait_after(mark, PATIENCE, "second", |_| true);
             mark = 1
                 + mark
                 + self.heard.events()[mark..]
@@ -193,7 +202,7 @@ impl Subscriber {
 
     /// The next picture.
     #[track_caller]
-    pub fn picture(&mut self) -> Picture {
+    pub fn picture(&self) -> Picture {
         let (mark, path) = (self.mark(), self.dir.path().join(format!("{}.i420", self.mark())));
         self.tell(&format!("dump {}", path.display()));
         let told = self.wait_after(mark, PATIENCE, "dumped", |_| true);
@@ -207,33 +216,50 @@ impl Subscriber {
     }
 
     /// Sends text to everybody in the room.
-    pub fn say(&mut self, topic: &str, text: &str) {
+    pub fn say(&self, topic: &str, text: &str) {
         self.tell(&format!("say {topic} {text}"));
+    }
+
+    /// What it got so far.
+    #[track_caller]
+    pub fn summary(&self) -> Summary {
+        self.sum("summary")
     }
 
     /// Leaves the room.
     #[track_caller]
-    pub fn end(mut self) -> Summary {
-        self.tell("end");
-        let (said, stats) = (self.wait_for("summary"), self.wait_for("stats"));
+    pub fn end(self) -> Summary {
+        self.sum("end")
+    }
+
+    #[track_caller]
+    fn sum(&self, command: &str) -> Summary {
+        let mark = self.mark();
+        self.tell(command);
+        let said = self.wait_after(mark, PATIENCE, "summary", |_| true);
         let number = |name: &str| said[name].as_u64().unwrap_or_default();
-        let gap = |gap: &Value| (gap[0].as_f64().unwrap_or_default(), gap[1].as_f64().unwrap_or_default());
+        let gap = |gap: &Value| Gap {
+            since: gap[0].as_f64().expect("a time"),
+            seconds: gap[1].as_f64().expect("a time"),
+            missing: gap[2].as_u64().expect("a number"),
+            stalled: gap[3].as_f64().expect("a time"),
+        };
         Summary {
             frames: number("frames"),
+            last: said["last"].as_f64().unwrap_or_default(),
             fps: said["fps"].as_f64().unwrap_or_default(),
             size: (number("width"), number("height")),
-            gaps: said["gaps"].as_array().map(|all| all.iter().map(gap).collect()).unwrap_or_default(),
+            gaps: said["gaps"].as_array().expect("a list").iter().map(gap).collect(),
             audio: number("audio"),
             unreadable: number("unreadable"),
-            jumps: number("jumps"),
-            skew: said["skew"].as_f64(),
-            skews: said["skews"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect(),
-            stats,
+            missing: number("missing"),
+            skews: said["skews"].as_array().expect("a list").iter().filter_map(Value::as_f64).collect(),
+            stats: said["stats"].clone(),
         }
     }
 
-    fn tell(&mut self, line: &str) {
-        let input = self.input.as_mut().expect("open until the end");
+    fn tell(&self, line: &str) {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(input, "{line}").unwrap_or_else(|e| panic!("the viewer is gone: {e}\n{}", self.errors()));
     }
 

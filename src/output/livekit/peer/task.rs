@@ -16,7 +16,7 @@ use str0m::media::{Frequency, MediaTime, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::stats::CandidatePairStats;
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_millis(250);
@@ -49,6 +49,8 @@ pub(super) struct Task {
     /// Reliable messages that wait for the channel to open or to drain.
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
+    /// Who waits until nothing waits here.
+    flush: Option<oneshot::Sender<()>>,
     /// Video sections whose resend cache is set.
     tuned: Vec<Mid>,
     gate: Gate,
@@ -109,6 +111,7 @@ impl Task {
             channels: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            flush: None,
             tuned: Vec::new(),
             gate: Gate::default(),
             path_dead: false,
@@ -250,7 +253,20 @@ impl Task {
         while let Some(packet) = self.pacer.pop(now) {
             self.transmit(packet);
         }
+        if self.flush.is_some()
+            && self.is_flushed()
+            && let Some(done) = self.flush.take()
+        {
+            let _ = done.send(());
+        }
         Ok(deadline)
+    }
+
+    /// Media is out, and the other side has acknowledged all data.
+    fn is_flushed(&mut self) -> bool {
+        let sent = self.waiting.is_empty() && self.pacer.is_empty();
+        let mut acknowledged = |id| self.rtc.channel(id).is_none_or(|mut channel| channel.buffered_amount() == 0);
+        sent && self.channels.iter().all(|(id, _)| acknowledged(*id))
     }
 
     fn received(
@@ -320,6 +336,7 @@ impl Task {
                 self.write(mid, Codec::Opus, time, &data, captured)?;
             }
             PeerCommand::Data { reliable, bytes } => self.data(reliable, bytes),
+            PeerCommand::Flush(done) => self.flush = Some(done),
             PeerCommand::Close => {}
         }
         Ok(())
