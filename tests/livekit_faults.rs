@@ -95,6 +95,21 @@ fn no_new_tracks(viewer: &Subscriber, mark: usize) {
 }
 
 #[test]
+fn picture_that_stands_still_is_measured() {
+    let (scene, viewer) = Scene::playing(13);
+    let window = Window::open(&viewer, &scene.broadcast);
+    // Shorter than the watchdog's 3 s.
+    scene.relay.swallow_udp(true);
+    viewer.watch(2);
+    let during = viewer.summary();
+    assert!(during.gaps.last().is_some_and(|gap| gap.unexplained() > 0.5), "a gap that has no end yet: {during:?}");
+    scene.relay.swallow_udp(false);
+    viewer.watch(3);
+    let shown = window.close();
+    assert!(shown.moves(0.5).is_err() && shown.frozen() > 0.5, "lost on the way, not left out: {shown:?}");
+}
+
+#[test]
 fn cut_websocket_is_resumed_without_a_gap_in_the_picture() {
     let (scene, viewer) = Scene::playing(1);
     let mark = viewer.mark();

