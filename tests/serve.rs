@@ -3,7 +3,10 @@
 
 mod support;
 
+use agentcast::store::Hold;
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +14,7 @@ use support::dir::TempDir;
 use support::postgres::Postgres;
 use support::program::{PATIENCE, Program, agentcast, command_lines, run, wait_until};
 use support::rtmp_receiver::{Behaviour, Connection, Receiver};
-use support::service::{JWT_SECRET, KEK, Sender, Service, Setup};
+use support::service::{Client, JWT_SECRET, KEK, Sender, Service, Setup};
 
 /// If one of these is ever seen, a secret leaked.
 const LIVEKIT_SECRET: &str = "livekit-canary-0f3b9a7c5e1d2846b7d9c1f0";
@@ -23,6 +26,12 @@ fn serve(dir: &Path) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("AGENTCAST_DATA_DIR", dir);
     command.env("STREAM_KEY_ENCRYPTION_KEY", KEK).env("STREAMING_JWT_SECRET", JWT_SECRET);
     command
+}
+
+/// A new database.
+fn database(server: &Postgres) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(server.database())
 }
 
 /// Runs a command that is expected to end by itself: exit code and what it said.
@@ -93,8 +102,7 @@ fn a_second_service_on_the_same_folder_and_a_port_that_is_taken_are_refused_in_w
 #[test]
 fn two_services_on_one_database_wait_for_each_other_and_the_second_takes_over_when_the_first_ends() {
     let (server, dir) = (Postgres::shared(), TempDir::new("hold"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let url = runtime.block_on(server.database());
+    let url = database(&server);
     let on = |name: &str| {
         let mut command = serve(&dir.path().join(name));
         Program::start(command.env("AGENTCAST_DATABASE", &url))
@@ -120,15 +128,23 @@ fn two_services_on_one_database_wait_for_each_other_and_the_second_takes_over_wh
 struct OnAir {
     service: Service,
     receiver: Receiver,
+    /// Of the match's game.
+    feed: Client,
+    session: String,
+    sender: Sender,
 }
 
 impl OnAir {
     fn new(toml: &str) -> OnAir {
+        OnAir::on(toml, &[])
+    }
+
+    fn on(toml: &str, more: &[(&str, &str)]) -> OnAir {
         let receiver = Receiver::start(Behaviour::default());
         let ingest = receiver.url("x").rsplit_once('/').expect("a key").0.to_owned();
         let hosts = "[destinations]\nallowed_hosts = [\"127.0.0.1:*\"]\nallow_private = true\n";
-        let env = vec![("STREAMING_ENABLED".to_owned(), "true".to_owned())];
-        let service = Service::start(Setup { toml: format!("{hosts}{toml}"), env });
+        let env = [("STREAMING_ENABLED", "true")].iter().chain(more).map(|(n, v)| (n.to_string(), v.to_string()));
+        let service = Service::start(Setup { toml: format!("{hosts}{toml}"), env: env.collect() });
         let (tenant, operator) = service.tenant("Arena", "operator");
         let id = |made: &Value| made["id"].as_str().expect("an id").to_owned();
         let agent = id(&operator.post("/v1/agents", &json!({ "name": "Nightjar" })).expect(201));
@@ -141,9 +157,81 @@ impl OnAir {
         let feed = game.with(session["token"].as_str().expect("a token"));
         let mut sender = Sender::new("qf2");
         let events = [sender.started(), sender.score(1)];
-        feed.push(session["session"]["id"].as_str().expect("an id"), &events).expect(200);
+        let session = id(&session["session"]);
+        feed.push(&session, &events).expect(200);
         receiver.wait_messages(0, 100);
-        OnAir { service, receiver }
+        OnAir { service, receiver, feed, session, sender }
+    }
+
+    /// From now on the platform takes nothing: the goodbye to it takes a while.
+    fn stall(&self) {
+        self.receiver.behave(|b| b.stall = true);
+        let queued =
+            || self.service.admin.get("/v1/streams").expect(200)["items"][0]["destinations"][0]["queueMs"].as_u64();
+        wait_until("the queue to grow", PATIENCE, || queued().filter(|ms| *ms > 1_000));
+    }
+
+    /// Whether another event is acknowledged.
+    fn feeds(&mut self) -> bool {
+        let (path, seq) = (format!("/v1/sessions/{}/events", self.session), self.sender.seq);
+        let body = json!([self.sender.score(seq)]).to_string();
+        let answer = self.feed.try_call("POST", &path, &["Content-Type: application/json"], body.as_bytes());
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+}
+
+#[test]
+fn on_a_server_the_next_service_begins_when_the_last_one_has_ended_and_knows_all_that_it_acknowledged() {
+    let (server, dir) = (Postgres::shared(), TempDir::new("next"));
+    let url = database(&server);
+    let mut on_air = OnAir::on("", &[("AGENTCAST_DATABASE", &url)]);
+    on_air.stall();
+    let mut next = Program::start(serve(dir.path()).env("AGENTCAST_DATABASE", &url));
+    next.wait_for("another one works on this database; waiting for it to end");
+    on_air.service.program().signal(libc::SIGTERM);
+    on_air.service.program().wait_for("agentcast serve: ending");
+    let (mut acknowledged, mut late) = (on_air.sender.seq, 0);
+    while on_air.feeds() {
+        assert!(!next.said().contains("http://"), "both serve:\n{}", on_air.service.said());
+        (acknowledged, late) = (on_air.sender.seq, late + 1);
+    }
+    assert!(late > 1, "calls are answered while the goodbye waits for the platform");
+    let line = next.wait_for("agentcast serve: http://");
+    assert!(on_air.service.said().contains("agentcast serve: stopped"), "{}", on_air.service.said());
+    let address = line.split("http://").nth(1).and_then(|a| a.split('/').next()).unwrap().to_owned();
+    let feed = Client { address, ..on_air.feed.clone() };
+    let state = feed.get(&format!("/v1/sessions/{}/state", on_air.session)).expect(200);
+    assert_eq!(state["seq"].as_u64(), Some(acknowledged), "{state}");
+    assert_eq!(next.stop(libc::SIGTERM).code(), Some(0), "{}", next.said());
+}
+
+#[test]
+fn a_service_whose_database_another_one_works_on_ends_at_once_also_while_it_says_goodbye() {
+    let server = Postgres::shared();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for ending in [false, true] {
+        let url = database(&server);
+        let mut on_air = OnAir::on("", &[("AGENTCAST_DATABASE", &url)]);
+        if ending {
+            on_air.stall();
+            on_air.service.program().signal(libc::SIGTERM);
+            on_air.service.program().wait_for("agentcast serve: ending");
+        }
+        let _other = runtime.block_on(async {
+            let mut raw = sqlx::AnyConnection::connect(&url).await.unwrap();
+            let url = SecretString::from(url.as_str());
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+                       (SELECT oid FROM pg_database WHERE datname = current_database())";
+            loop {
+                raw.execute(cut).await.unwrap();
+                if let Some(hold) = Hold::take(&url).await.unwrap() {
+                    break hold;
+                }
+            }
+        });
+        on_air.service.program().wait_for("ended at once: another agentcast serve works on this database now");
+        let said = on_air.service.kill();
+        assert!(!said.contains("agentcast serve: stopped"), "{said}");
     }
 }
 
@@ -167,11 +255,7 @@ fn sigterm_says_goodbye_to_the_platform_and_ends_with_code_0() {
 #[test]
 fn a_second_signal_ends_at_once_while_a_platform_takes_nothing() {
     let mut on_air = OnAir::new("");
-    on_air.receiver.behave(|b| b.stall = true);
-    // As long as the sockets need to fill: then the goodbye waits for the platform.
-    let streams =
-        || on_air.service.admin.get("/v1/streams").expect(200)["items"][0]["destinations"][0]["queueMs"].as_u64();
-    wait_until("the queue to grow", PATIENCE, || streams().filter(|ms| *ms > 1_000));
+    on_air.stall();
     on_air.service.program().signal(libc::SIGTERM);
     on_air.service.program().wait_for("agentcast serve: ending");
     on_air.service.program().signal(libc::SIGTERM);
