@@ -93,6 +93,7 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("--listen {}: cannot listen there; name another port", config.listen))?;
         let address = listener.local_addr()?;
         let store = Store::open(&place).await.with_context(|| format!("the store ({})", whereabouts(&place)))?;
+        keys::look_through(&store, &keys.keyring).await;
         let hub = keys.livekit.as_ref().map(Hub::new);
         let context = Context {
             store,
