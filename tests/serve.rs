@@ -19,6 +19,7 @@ use support::service::{Client, JWT_SECRET, KEK, Sender, Service, Setup};
 /// If one of these is ever seen, a secret leaked.
 const LIVEKIT_SECRET: &str = "livekit-canary-0f3b9a7c5e1d2846b7d9c1f0";
 const PASSWORD: &str = "database-canary-5c1e9a";
+const KEK_NAME: &str = "STREAM_KEY_ENCRYPTION_KEY";
 
 /// A service to be started on this folder, with good secrets.
 fn serve(dir: &Path) -> Command {
@@ -128,6 +129,8 @@ fn two_services_on_one_database_wait_for_each_other_and_the_second_takes_over_wh
 struct OnAir {
     service: Service,
     receiver: Receiver,
+    /// Agents of the match, each with its destination: their ids.
+    agents: [(String, String); 2],
     /// Of the match's game.
     feed: Client,
     session: String,
@@ -147,20 +150,25 @@ impl OnAir {
         let service = Service::start(Setup { toml: format!("{hosts}{toml}"), env: env.collect() });
         let (tenant, operator) = service.tenant("Arena", "operator");
         let id = |made: &Value| made["id"].as_str().expect("an id").to_owned();
-        let agent = id(&operator.post("/v1/agents", &json!({ "name": "Nightjar" })).expect(201));
-        let destination = json!({ "kind": "rtmp", "ingest": ingest });
-        let destination = id(&operator.post(&format!("/v1/agents/{agent}/destinations"), &destination).expect(201));
-        operator.put(&format!("/v1/destinations/{destination}/key"), &json!({ "key": "serve-test-key" })).expect(200);
-        operator.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true })).expect(200);
+        let agents = ["Nightjar", "Corncrake"].map(|name| {
+            let agent = id(&operator.post("/v1/agents", &json!({ "name": name })).expect(201));
+            let body = json!({ "kind": "rtmp", "ingest": ingest });
+            let destination = id(&operator.post(&format!("/v1/agents/{agent}/destinations"), &body).expect(201));
+            let key = json!({ "key": "serve-test-key" });
+            operator.put(&format!("/v1/destinations/{destination}/key"), &key).expect(200);
+            (agent, destination)
+        });
+        let on = |agent: &str| operator.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true }));
+        on(&agents[0].0).expect(200);
         let game = service.key(&tenant, "game");
-        let session = game.feed_session("qf2", json!({ "x": agent }));
+        let session = game.feed_session("qf2", json!({ "x": agents[0].0, "o": agents[1].0 }));
         let feed = game.with(session["token"].as_str().expect("a token"));
         let mut sender = Sender::new("qf2");
         let events = [sender.started(), sender.score(1)];
         let session = id(&session["session"]);
         feed.push(&session, &events).expect(200);
         receiver.wait_messages(0, 100);
-        OnAir { service, receiver, feed, session, sender }
+        OnAir { service, receiver, agents, feed, session, sender }
     }
 
     /// From now on the platform takes nothing: the goodbye to it takes a while.
@@ -250,6 +258,80 @@ fn sigterm_says_goodbye_to_the_platform_and_ends_with_code_0() {
     on_air.service.again();
     on_air.receiver.wait_messages(1, 60);
     on_air.service.stop();
+}
+
+/// Waits for a line with all of these words.
+fn line_with(program: &Program, words: &[&str]) -> String {
+    wait_until(&words.join(" … "), PATIENCE, || {
+        program.said().lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+    })
+}
+
+#[test]
+fn lines_of_destinations_and_encoders_name_stream_and_agent() {
+    let mut on_air = OnAir::new("");
+    let (agent, destination) = &on_air.agents[1];
+    let switch = |on: bool| {
+        let path = format!("/v1/agents/{agent}/streaming");
+        on_air.service.admin.put(&path, &json!({ "enabled": on })).expect(200)
+    };
+    switch(true);
+    on_air.receiver.wait_messages(1, 60);
+    let streams = on_air.service.admin.get("/v1/streams").expect(200);
+    for stream in streams["items"].as_array().unwrap() {
+        let (id, agent) = (stream["id"].as_str().unwrap(), stream["agentId"].as_str().unwrap());
+        let (_, destination) = on_air.agents.iter().find(|(id, _)| id == agent).unwrap();
+        line_with(on_air.service.program(), &[": live", id, agent, destination]);
+    }
+    assert_eq!(streams["items"].as_array().map(Vec::len), Some(2));
+    line_with(on_air.service.program(), &["video encoder: ", "str_", &on_air.agents[0].0]);
+    // What the destination's thread says later, too.
+    on_air.receiver.behave(|b| b.stall = true);
+    line_with(on_air.service.program(), &["WARN", "next attempt in", agent, destination]);
+    on_air.receiver.behave(|b| b.stall = false);
+    on_air.service.stop();
+}
+
+#[test]
+fn stream_keys_that_do_not_open_are_said_at_the_start_and_with_each_destination() {
+    let mut on_air = OnAir::new("");
+    let (agent, destination) = on_air.agents[1].clone();
+    let admin = &on_air.service.admin;
+    admin.delete(&format!("/v1/destinations/{destination}/key")).expect(204);
+    admin.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true })).expect(200);
+    let said = line_with(on_air.service.program(), &["WARN", "needs attention: no stream key is set", &agent]);
+    assert!(said.contains(&destination) && said.contains("str_"), "{said}");
+    on_air.service.stop();
+    let (agent, destination) = &on_air.agents[0];
+    let mut command = serve(on_air.service.dir.path());
+    command.env("AGENTCAST_CONFIG", on_air.service.dir.path().join("agentcast.toml"));
+    command.env("STREAMING_ENABLED", "true").env("STREAM_KEY_ENCRYPTION_KEY", KEK.replace('b', "0"));
+    let mut program = Program::start(&mut command);
+    let said = program.wait_for("1 of 1 stored stream keys do not open");
+    assert!(said.contains("STREAM_KEY_ENCRYPTION_KEY lacks what sealed them (k"), "{said}");
+    line_with(&program, &["WARN", "needs attention: its stream key does not open", agent, destination, "str_"]);
+    assert_eq!(program.stop(libc::SIGTERM).code(), Some(0));
+    let again = program.said().matches("its stream key does not open").count();
+    assert_eq!(again, 1, "once, not with every look: {}", program.said());
+}
+
+#[test]
+fn a_rotation_while_the_service_still_seals_by_the_old_key_says_so_and_takes_none_away() {
+    let dir = TempDir::new("behind");
+    let both = format!("{},{KEK}", KEK.replace('b', "0"));
+    let rotate =
+        || ends(agentcast().args(["key", "rotate"]).env("AGENTCAST_DATA_DIR", dir.path()).env(KEK_NAME, &both));
+    let mut old = Program::start(&mut serve(dir.path()));
+    old.wait_for("agentcast serve: http://");
+    let (code, said) = rotate();
+    assert!(code == Some(1) && said.contains("The service last started with key k"), "{said}");
+    assert!(said.contains("then run this again") && !said.contains("may lose them"), "{said}");
+    assert_eq!(old.stop(libc::SIGTERM).code(), Some(0));
+    let mut new = Program::start(serve(dir.path()).env(KEK_NAME, &both));
+    new.wait_for("agentcast serve: http://");
+    let (code, said) = rotate();
+    assert!(code == Some(0) && said.contains("STREAM_KEY_ENCRYPTION_KEY may lose them"), "{said}");
+    assert_eq!(new.stop(libc::SIGTERM).code(), Some(0));
 }
 
 #[test]
