@@ -7,7 +7,7 @@ mod support;
 use agentcast::livekit::rooms::Rooms;
 use agentcast::output::{State, Status};
 use agentcast::stream::Broadcast;
-use std::sync::LazyLock;
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 use support::livekit::{LiveKit, Settings};
 use support::marked::{self, SMALL};
@@ -31,7 +31,7 @@ struct Scene {
     broadcast: Broadcast,
     relay: Relay,
     /// The server's API. A client reads all certificates of the system: one is enough.
-    rooms: LazyLock<(Runtime, Rooms), Box<dyn FnOnce() -> (Runtime, Rooms)>>,
+    rooms: OnceCell<(Runtime, Rooms)>,
     livekit: LiveKit,
 }
 
@@ -43,9 +43,7 @@ impl Scene {
         prepare(&relay);
         let broadcast = marked::broadcast(SMALL);
         broadcast.add_output(marked::room(relay.server(), ROOM)).expect("running");
-        let server = livekit.server();
-        let rooms: Box<dyn FnOnce() -> _> = Box::new(move || (runtime(), Rooms::new(&server)));
-        Self { broadcast, relay, rooms: LazyLock::new(rooms), livekit }
+        Self { broadcast, relay, rooms: OnceCell::new(), livekit }
     }
 
     /// With a viewer whose picture moves.
@@ -68,7 +66,7 @@ impl Scene {
 
     /// Asks the server's API.
     fn ask<T>(&self, ask: impl AsyncFnOnce(&Rooms) -> T) -> T {
-        let (runtime, rooms) = &*self.rooms;
+        let (runtime, rooms) = self.rooms.get_or_init(|| (runtime(), Rooms::new(&self.livekit.server())));
         runtime.block_on(ask(rooms))
     }
 }
