@@ -16,7 +16,7 @@ use str0m::media::{Frequency, MediaTime, Mid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::stats::CandidatePairStats;
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_millis(250);
@@ -49,6 +49,8 @@ pub(super) struct Task {
     /// Reliable messages that wait for the channel to open or to drain.
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
+    /// To be told when none is left.
+    drained: Option<oneshot::Sender<()>>,
     /// Video sections whose resend cache is set.
     tuned: Vec<Mid>,
     gate: Gate,
@@ -109,6 +111,7 @@ impl Task {
             channels: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            drained: None,
             tuned: Vec::new(),
             gate: Gate::default(),
             path_dead: false,
@@ -250,6 +253,13 @@ impl Task {
         while let Some(packet) = self.pacer.pop(now) {
             self.transmit(packet);
         }
+        if self.drained.is_some()
+            && !self.holds_data()
+            && let Some(tell) = self.drained.take()
+        {
+            // Whoever asked may have gone.
+            let _ = tell.send(());
+        }
         Ok(deadline)
     }
 
@@ -320,6 +330,7 @@ impl Task {
                 self.write(mid, Codec::Opus, time, &data, captured)?;
             }
             PeerCommand::Data { reliable, bytes } => self.data(reliable, bytes),
+            PeerCommand::Drained(tell) => self.drained = Some(tell),
             PeerCommand::Close => {}
         }
         Ok(())
@@ -382,6 +393,12 @@ impl Task {
     fn write_data(&mut self, reliable: bool, bytes: &[u8]) -> bool {
         let Some(id) = self.channels.iter().find(|c| c.1 == reliable).map(|c| c.0) else { return false };
         self.rtc.channel(id).is_some_and(|mut channel| channel.write(true, bytes).unwrap_or(false))
+    }
+
+    /// Whether reliable data is not acknowledged yet.
+    fn holds_data(&mut self) -> bool {
+        let Some(id) = self.channels.iter().find(|c| c.1).map(|c| c.0) else { return false };
+        !self.waiting.is_empty() || self.rtc.channel(id).is_some_and(|mut channel| channel.buffered_amount() > 0)
     }
 
     fn write_waiting(&mut self) {
