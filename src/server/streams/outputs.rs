@@ -56,7 +56,8 @@ pub async fn make(
             room: d.room.clone().unwrap_or_else(|| order.room.clone()),
             identity,
             name: order.agent.clone(),
-            title: order.title.clone(),
+            // The match's: it changes with it.
+            title: String::new(),
         };
         let open = move || RoomOutput::spawn(target, RoomOptions::default()).map_err(thread);
         return Ok(Box::new(blocking(open).await?));
