@@ -2,6 +2,8 @@
 
 #[path = "server_streams/changes.rs"]
 mod changes;
+#[path = "server_streams/egress.rs"]
+mod egress;
 mod support;
 
 use agentcast::config::Config;
