@@ -19,6 +19,8 @@ struct Jobs {
     all: Vec<proto::EgressInfo>,
     /// Ids.
     stops: Vec<String>,
+    /// A stop is done at once, not when [`Api::end`] says.
+    quick: bool,
 }
 
 impl Api {
@@ -81,8 +83,10 @@ async fn answer(Shared(api): Shared<Api>, uri: Uri, body: Bytes) -> Vec<u8> {
         "StopEgress" => {
             let id = proto::StopEgressRequest::decode(&*body).unwrap().egress_id;
             jobs.stops.push(id.clone());
+            let status =
+                if jobs.quick { proto::EgressStatus::EgressComplete } else { proto::EgressStatus::EgressEnding };
             let Some(job) = jobs.all.iter_mut().find(|j| j.egress_id == id) else { return Vec::new() };
-            job.set_status(proto::EgressStatus::EgressEnding);
+            job.set_status(status);
             job.updated_at += 1;
             job.encode_to_vec()
         }
@@ -114,6 +118,7 @@ async fn destination_that_is_put_back_begins_when_its_egress_job_has_stopped() {
     assert_eq!(api.jobs(), 1, "the platform would refuse the second one");
     api.end();
     until("the next job", || (api.jobs() == 2).then_some(())).await;
+    api.0.lock().unwrap().quick = true;
     world.service.leave_air(10 * SECOND).await;
     assert_eq!(api.stops(), ["EG_1", "EG_2"], "nobody could stop it later");
 }

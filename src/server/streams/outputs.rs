@@ -159,3 +159,27 @@ async fn target(context: &Context, d: &Destination) -> Result<RtmpTarget, NotMad
 fn refused(words: &str) -> NotMade {
     NotMade { words: words.into(), passing: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::key::StreamKey;
+    use std::time::Duration;
+
+    #[test]
+    fn destination_and_key_are_held_until_the_job_that_has_them_is_over() {
+        let target = |key: &str| RtmpTarget::parse("rtmp://h/app", Some(StreamKey::new(key).unwrap())).unwrap();
+        let server = Server::new("ws://127.0.0.1:9", "key", "secret".into()).unwrap();
+        let encoding = Encoding { width: 1280, height: 720, fps: 30, video_kbps: 3_000 };
+        let settings = EgressSettings { room: "r".into(), identity: "i".into(), source: None, encoding };
+        let (targets, api) = (vec![target("held-key-1")], EgressApi::new(server));
+        let output = EgressOutput::spawn(api, settings, targets, Rules::default()).unwrap();
+        let observers = Observers::default();
+        observers.add("d1", target("held-key-1"), output.observer());
+        assert!(observers.holds("d1", &target("held-key-2")), "a changed key of the same destination");
+        assert!(observers.holds("d2", &target("held-key-1")), "the same key at another destination");
+        assert!(!observers.holds("d2", &target("held-key-2")));
+        Box::new(output).stop(Duration::from_secs(60));
+        assert!(!observers.holds("d1", &target("held-key-1")));
+    }
+}

@@ -276,6 +276,23 @@ async fn data_that_finds_no_room_is_counted() {
 }
 
 #[tokio::test]
+async fn connection_that_is_closed_once_its_data_was_acknowledged_loses_none() {
+    let (mut peer, mut remote, ..) = connected(settings()).await;
+    event(&mut peer, |e| matches!(e, PeerEvent::DataOpen { reliable: true })).await;
+    // More than goes out before the first acknowledgement.
+    for n in 0..40 {
+        send(&peer, PeerCommand::Data { reliable: true, bytes: vec![n; 10_000] }).await;
+    }
+    let (drained, done) = oneshot::channel();
+    send(&peer, PeerCommand::Drained(drained)).await;
+    tokio::time::timeout(PATIENCE, done).await.expect("an answer").unwrap();
+    send(&peer, PeerCommand::Close).await;
+    for n in 0..40 {
+        assert_eq!(next(&mut remote.data).await, (true, vec![n; 10_000]));
+    }
+}
+
+#[tokio::test]
 async fn description_that_cannot_be_used_closes_with_words() {
     for nonsense in [
         "",
