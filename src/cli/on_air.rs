@@ -331,15 +331,18 @@ pub(super) fn preview_page(
     Ok((destination, bound))
 }
 
+/// Destinations, and the observer of the job among them, for [`let_go`].
+pub(super) type RoomOutputs = (Vec<Box<dyn Destination>>, Option<Observer>);
+
 /// What a stream needs of a LiveKit server: a job of its Egress service for the addresses that go through it, its webhooks if
-/// they are to be taken, and the room. And the job's observer, for [`let_go`].
+/// they are to be taken, and the room.
 pub(super) fn room_outputs(
     runtime: &Runtime,
     room: &RoomTarget,
     through_egress: Vec<RtmpTarget>,
     video: &VideoSettings,
     args: &RoomArgs,
-) -> anyhow::Result<(Vec<Box<dyn Destination>>, Option<Observer>)> {
+) -> anyhow::Result<RoomOutputs> {
     let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
     let mut observer = None;
     if !through_egress.is_empty() {

@@ -321,7 +321,7 @@ impl Job {
             Phase::Waiting => {
                 let fresh = |at: Instant| now.saturating_duration_since(at) < FRESH;
                 let there = self.room_seen.as_ref().filter(|(at, view)| view.publishing && fresh(*at));
-                let Some((_, view)) = there.filter(|_| !self.closing && now >= self.not_before) else { return None };
+                let (_, view) = there.filter(|_| !self.closing && now >= self.not_before)?;
                 let due = self.targets.iter().filter(|t| t.is_wanted() && t.due <= now);
                 let targets: Vec<_> = due.map(|t| t.id).collect();
                 if targets.is_empty() {
@@ -368,6 +368,8 @@ impl Job {
     /// What time alone brings about.
     fn pass_time(&mut self, now: Instant) {
         let for_long = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        // Nobody tells it to stop later.
+        let may_give_up = !self.closing || self.is_told();
         match &mut self.phase {
             Phase::Running(run) => {
                 let live: Vec<_> = run.slots.iter().filter(|s| s.is_live(&self.rules, now)).map(|s| s.target).collect();
@@ -392,12 +394,9 @@ impl Job {
                     self.restart("the job is active and sends nothing to any address; it is started anew", now);
                 }
             }
-            Phase::Stopping { since, .. } if for_long(*since, self.rules.stop) => {
-                // Nobody tells it later.
-                if !self.closing || self.is_told() {
-                    self.unseen = self.closing;
-                    self.stopped();
-                }
+            Phase::Stopping { since, .. } if for_long(*since, self.rules.stop) && may_give_up => {
+                self.unseen = self.closing;
+                self.stopped();
             }
             Phase::Uncertain { since, lookalike, .. } if for_long(*since, self.rules.uncertain) => {
                 self.phase = match lookalike.take() {
