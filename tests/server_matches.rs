@@ -407,6 +407,15 @@ async fn beyond_the_limit_a_patch_is_refused_and_told_when_to_come_back() {
         match live.feed(vec![patch(seq + 1, seq)]).await {
             Ok(_) => seq += 1,
             Err(error) => break error,
+    // Fed whole, it has begun too.
+    let whole = world.open().await;
+    whole.feed(vec![started(1), wire(1, 2, "match.ended", json!({"draw": true}))]).await.unwrap();
+    let record = whole.record();
+    assert!(record.phase == MatchPhase::Over && record.started_at.is_some() && record.ended_at.is_some(), "{record:?}");
+    until("it is stored", async || world.store.match_(None, &record.id).await.unwrap() == record).await;
+    world.matches.end(&record.id).await.unwrap();
+    rises();
+
         }
         assert!(seq < 50, "no limit holds");
     };

@@ -177,7 +177,12 @@ impl Live {
                 record.started_at = record.started_at.or(Some(now));
                 record.ended_at = None;
             }
-            MatchPhase::Over | MatchPhase::Closed => record.ended_at = record.ended_at.or(Some(now)),
+            MatchPhase::Over => {
+                // It may have been fed whole.
+                record.started_at = record.started_at.or(Some(now));
+                record.ended_at = record.ended_at.or(Some(now));
+            }
+            MatchPhase::Closed => record.ended_at = record.ended_at.or(Some(now)),
         }
         record.phase = phase;
         Some(record.clone())

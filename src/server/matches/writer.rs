@@ -353,7 +353,18 @@ impl Writer {
         let record = self.live.record();
         let at = if record.phase == MatchPhase::Over { record.ended_at } else { record.started_at };
         let at = at.unwrap_or_else(now_ms);
-        let stored = self.live.parts.store.set_match_phase(&self.live.id, record.phase, at).await;
+        let (store, id) = (&self.live.parts.store, &self.live.id);
+        let mut stored = Ok(());
+        if self.phase_owed
+            && record.phase == MatchPhase::Over
+            && let Some(started) = record.started_at
+        {
+            // The store may not know when it began.
+            stored = store.set_match_phase(id, MatchPhase::Running, started).await;
+        }
+        if stored.is_ok() {
+            stored = store.set_match_phase(id, record.phase, at).await;
+        }
         self.phase_owed = stored.is_err();
         if let Err(error) = stored {
             tracing::warn!(id = %self.live.id, "the phase of a match could not be stored, it is tried again: {error}");
