@@ -110,11 +110,15 @@ pub(super) async fn post_events(
     }
     let began = Instant::now();
     let fed = match record(&query)? {
-        Some((format, pace)) => {
-            request.extensions_mut().insert(BodyLimit(RECORD_BYTES));
-            let extract::Body(body) = extract::Body::from_request(request, &api).await?;
-            live.feed_record(format, &body, pace).await
-        }
+        // Its turn comes before its body: so many are in memory and no more.
+        Some((format, pace)) => match live.record_turn().await {
+            Ok(turn) => {
+                request.extensions_mut().insert(BodyLimit(RECORD_BYTES));
+                let extract::Body(body) = extract::Body::from_request(request, &api).await?;
+                turn.feed(format, body.into(), pace).await
+            }
+            Err(error) => Err(error),
+        },
         None => {
             let lines = is_lines(request.headers())?;
             let extract::Body(body) = extract::Body::from_request(request, &api).await?;
@@ -435,8 +439,10 @@ fn problem(error: FeedError) -> Problem {
             let detail = format!("too many events: at most {per_second} a second; nothing of this call was taken");
             Problem::new(Kind::TOO_FAST, detail).limit(per_second.into()).retry_after(retry_ms.div_ceil(1_000).max(1))
         }
-        FeedError::Busy { retry_ms } => Problem::new(Kind::TOO_FAST, "too many records are being read; try again")
-            .retry_after(retry_ms.div_ceil(1_000).max(1)),
+        FeedError::Busy { retry_ms } => {
+            Problem::new(Kind::TOO_FAST, "too many records are being sent; nothing of this one was taken")
+                .retry_after(retry_ms.div_ceil(1_000).max(1))
+        }
         FeedError::Closed => Problem::new(Kind::CONFLICT, "the match is closed"),
         FeedError::Record(words) => Problem::field("body", format!("the record cannot be read: {words}")),
         FeedError::Store(words) => Problem::internal(words),

@@ -1,7 +1,7 @@
 //! One live match as everybody but its writer sees it: the newest state, who watches, what it may take.
 
 use super::limiter::{Limiter, Rate};
-use super::round::{Answer, Call, position};
+use super::round::{Answer, Call, CallKind, position};
 use super::sweep::Rules;
 use super::{Allowance, FeedError, FeedReport, LiveMatch, Screen, joining};
 use crate::config::Config;
@@ -31,8 +31,12 @@ pub(super) struct Parts {
     pub store: Store,
     pub bus: Bus,
     pub config: Arc<RwLock<Arc<Config>>>,
-    /// At reading records, 8 MiB each.
+    /// At sending and keeping records in memory, 8 MiB each.
+    pub senders: Arc<Turns>,
+    /// At reading them.
     pub readers: Arc<Turns>,
+    /// At rounds of events that take long.
+    pub rounds: Arc<Turns>,
     /// Rises whenever a match is opened, starts, is over or closed.
     pub changes: watch::Sender<u64>,
 }
@@ -208,13 +212,13 @@ impl Live {
     }
 
     /// Has the writer apply these events, in order of their numbers, and waits until they are logged.
-    pub(super) async fn write(&self, events: Vec<(usize, Event)>, over: bool) -> Answer {
+    pub(super) async fn write(&self, events: Vec<(usize, Event)>, kind: CallKind) -> Answer {
         if self.closed.is_cancelled() {
             return Err(FeedError::Closed);
         }
         self.heard.store(now_ms(), Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        match self.inbox.try_send(Message::Feed(Call { events, over, answer })) {
+        match self.inbox.try_send(Message::Feed(Call { events, kind, answer })) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(self.too_fast(BUSY)),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(FeedError::Closed),
@@ -289,7 +293,8 @@ impl LiveMatch {
         });
         match taken {
             Err(wait) if !can_wait => Err(self.live.too_fast(wait)),
-            taken => self.live.write(self.live.ordered(events)?, taken.is_err()).await,
+            Err(_) => self.live.write(self.live.ordered(events)?, CallKind::Over).await,
+            Ok(()) => self.live.write(self.live.ordered(events)?, CallKind::Usual).await,
         }
     }
 

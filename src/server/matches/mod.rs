@@ -31,7 +31,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-pub use records::RECORD_BYTES;
+pub use records::{RECORD_BYTES, RecordTurn};
 pub use registry::Place;
 
 /// Takes the states of a match; false: it wants no more.
@@ -78,8 +78,8 @@ pub enum FeedError {
     /// Too many events; nothing of the call was taken.
     #[error("too many events: at most {per_second} a second; try again in {retry_ms} ms")]
     TooFast { per_second: u32, retry_ms: u64 },
-    /// Too many records are being read; nothing of this one was taken.
-    #[error("too many records are being read; try again in {retry_ms} ms")]
+    /// Too many records are being sent or read; nothing of this one was taken.
+    #[error("too many records are being sent; try again in {retry_ms} ms")]
     Busy { retry_ms: u64 },
     #[error("the match is closed")]
     Closed,

@@ -7,15 +7,28 @@ use crate::game::{Applied, ApplyError, Event, Reducer};
 use crate::store::LoggedEvent;
 use tokio::sync::oneshot;
 
+/// A round of more events than this is heavy.
+pub(super) const HEAVY_EVENTS: usize = 64;
+/// And one whose events, times the bytes of the state, are more than this: about a millisecond.
+const HEAVY_BYTES: usize = 256 * 1024;
+
 pub(super) type Answer = Result<FeedReport, FeedError>;
 
 /// Events of a call that wait to be applied.
 pub(super) struct Call {
     /// In order of their numbers, with their places in the call.
     pub events: Vec<(usize, Event)>,
-    /// Beyond the limit: it may be joined to others.
-    pub over: bool,
+    pub kind: CallKind,
     pub answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallKind {
+    Usual,
+    /// Beyond the limit: it may be joined to others.
+    Over,
+    /// Of a record: its events may be large.
+    Record,
 }
 
 /// A call whose events were joined to others'.
@@ -47,6 +60,14 @@ pub(super) struct Outcome {
 impl Round {
     pub(super) fn events(&self) -> usize {
         self.joined.0.len() + self.calls.iter().map(|call| call.events.len()).sum::<usize>()
+    }
+
+    /// Whether it takes longer than an async thread may be held. Each event costs as much as the board is large.
+    pub(super) fn is_heavy(&self) -> bool {
+        let events = self.events();
+        events > HEAVY_EVENTS
+            || self.calls.iter().any(|call| call.kind == CallKind::Record)
+            || events.saturating_mul(self.reducer.state().bytes()) > HEAVY_BYTES
     }
 
     pub(super) fn run(self) -> Outcome {
@@ -160,5 +181,33 @@ pub(super) fn refused(index: usize, error: ApplyError) -> FeedError {
             limit: u64::try_from(limit).ok(),
         },
         ApplyError::Invalid { field, problem } => FeedError::Event { index, field, problem, limit: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::game::wire;
+
+    #[test]
+    fn rounds_of_many_events_on_large_boards_and_of_records_are_heavy() {
+        let started = r#"{"v":1,"match":"m","epoch":1,"seq":1,"ts":9,"type":"match.started","data":{"sides":{"a":{"seat":0}},"zones":{ZONES}}}"#;
+        let round = |texts: usize, events: u64, kind| {
+            let zone = format!(r#"{{"kind":"text","text":"{}"}}"#, "x".repeat(4_000));
+            let zones: Vec<String> = (0..texts).map(|i| format!(r#""z{i}":{zone}"#)).collect();
+            let mut reducer = Reducer::default();
+            reducer.apply(Event::from_json(&started.replace("ZONES", &zones.join(","))).unwrap()).unwrap();
+            let marker = |seq| {
+                let body = wire::Body::Marker(wire::MarkerSet { label: "x".into() });
+                Event { v: 1, match_id: "m".into(), epoch: 1, seq, ts: 9, vis: None, body }
+            };
+            let events = (0..events).map(|i| (i as usize, marker(i + 2))).collect();
+            let call = Call { events, kind, answer: oneshot::channel().0 };
+            Round { reducer, joined: Default::default(), waiters: Vec::new(), calls: vec![call] }.is_heavy()
+        };
+        assert!(!round(1, 10, CallKind::Usual) && !round(50, 1, CallKind::Usual));
+        assert!(round(0, 65, CallKind::Usual), "so many events");
+        assert!(round(50, 10, CallKind::Usual), "so large a board so often");
+        assert!(round(0, 1, CallKind::Record), "an event of a record may be of any size");
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::game::limits::THOUGHT_CHARS;
-use crate::server::matches::round::{Call, Outcome, Round, Waiter};
+use crate::server::matches::round::{Call, CallKind, Outcome, Round, Waiter};
 use crate::server::matches::{FeedError, FeedReport};
 use proptest::prelude::*;
 use serde_json::json;
@@ -57,7 +57,7 @@ fn run(
         }
     }
     for events in calls {
-        round.calls.push(Call { events: placed(events), over: false, answer: ear() });
+        round.calls.push(Call { events: placed(events), kind: CallKind::Usual, answer: ear() });
     }
     let Outcome { reducer, lines, answers, .. } = round.run();
     (reducer, lines.len(), answers.into_iter().map(|(_, answer)| answer).collect())
