@@ -76,8 +76,10 @@ pub enum PaceWord {
 }
 
 /// Feeds one event, an array of events, NDJSON, or a native record. All or nothing: the problem names the first bad event
-/// by its `index`. Sending something twice does no harm: events are known by `(epoch, seq)`. Answered when what was applied
-/// is on disk.
+/// by its `index`, and uses up no number: send the correction under the same ones. After a single event that was refused
+/// you may also go on with the next number, but not after `match.started`, `state.snapshot` and `state.patch`, on which
+/// others build, nor after what is no event at all; the problem's `detail` says what may follow. Sending something twice
+/// does no harm: events are known by `(epoch, seq)`. Answered when what was applied is on disk.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/events", tag = "feed",
     params(("id" = String, Path, description = "id of the session"), FeedQuery),
@@ -191,7 +193,8 @@ pub enum Everybody {
 /// A WebSocket for feeding. The first message from the service is `{"type":"position","epoch":…,"seq":…,"needSnapshot":…}`:
 /// the last event it has. Each text sent is one wire event or an array of them. The service answers with
 /// `{"type":"ack","epoch":…,"seq":…,…}` (one for all that came together), `{"type":"need_snapshot",…}` and
-/// `{"type":"error","message":n,"problem":…}`; after an error the socket stays open. Without `Authorization` the first text
+/// `{"type":"error","message":n,"problem":…}`; after an error the socket stays open, and the number of what was refused is
+/// free until a later event is taken: send the correction before that, or under a new number. Without `Authorization` the first text
 /// must be `{"type":"auth","token":"…"}`; sent later, it brings a newer token. Close codes: 4401 refused, revoked or
 /// expired, 4408 silent for a minute, 4410 match closed, 1009 message over 64 KiB, 1012 service restarts.
 #[utoipa::path(

@@ -158,8 +158,11 @@ impl Waiting {
             board.is_none_or(|board| board.sides.keys().eq(next.sides.keys()))
         };
         // A snapshot that jumps, or that held events may follow, goes by itself.
-        let ((epoch, seq), next) = (self.last.unwrap_or(reducer.position()), &fresh[0].1);
-        let follows = next.epoch == epoch && seq.checked_add(1) == Some(next.seq);
+        let next = &fresh[0].1;
+        let follows = match self.last {
+            Some((epoch, seq)) => next.epoch == epoch && seq.checked_add(1) == Some(next.seq),
+            None => reducer.follows(next.epoch, next.seq),
+        };
         if self.alone || !follows || reducer.needs_snapshot() || reducer.held() > 0 {
             let [(index, event)] = fresh else { return Err(CannotWait::Full) };
             let Body::StateSnapshot(next) = &event.body else { return Err(CannotWait::Full) };

@@ -272,8 +272,8 @@ impl LiveMatch {
 
     /// Applies wire events, all or nothing. Returns when they are logged.
     ///
-    /// Of several events in one call the order is that of their numbers. A call of one event that is refused uses up the
-    /// event's number as [`Reducer`] says; a refused call of several events uses up none.
+    /// Of several events in one call the order is that of their numbers. After a call of one event that is refused the next
+    /// event may leave that number out, as [`Reducer`] says; after a refused call of several it may not.
     ///
     /// # Errors
     ///

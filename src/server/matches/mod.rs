@@ -54,7 +54,7 @@ pub struct LiveMatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedReport {
-    /// Newest event that the state includes, or that was refused with its number used up: the next one follows it.
+    /// Newest event that the state includes: the next one follows it.
     pub epoch: u64,
     pub seq: u64,
     /// Events of this call that changed the state, or were joined to one that did.

@@ -53,8 +53,8 @@ pub(super) struct Outcome {
     pub answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     /// Events that took the place of the joined ones.
     pub joined: usize,
-    /// Refused ones that used up their number.
-    used_up: u64,
+    /// Refused ones that the next event may leave out.
+    left_out: u64,
 }
 
 impl Round {
@@ -77,7 +77,7 @@ impl Round {
             lines: Vec::new(),
             answers: Vec::new(),
             joined: self.joined.0.len(),
-            used_up: 0,
+            left_out: 0,
         };
         let (items, originals) = self.joined;
         match out.try_joined(items) {
@@ -105,7 +105,7 @@ impl Round {
             let answer = out.call(call.events.into_iter().map(item).collect());
             out.answers.push((call.answer, answer));
         }
-        if out.reducer.counts().refused > refused + out.used_up
+        if out.reducer.counts().refused > refused + out.left_out
             && let Some((epoch, seq, error)) = out.reducer.last_refusal()
         {
             tracing::warn!(epoch, seq, "an event that had waited for a gap to close was refused: {error}");
@@ -131,14 +131,16 @@ impl Outcome {
         Some(position(&self.reducer))
     }
 
-    /// Applies the events of one call, all or nothing. A single event that is refused uses up its number.
+    /// Applies the events of one call, all or nothing. A single event that is refused may be left out by the next one; the
+    /// log knows that too.
     fn call(&mut self, items: Vec<Item>) -> Answer {
         let single = items.len() == 1;
         let mut attempt = self.reducer.clone();
         let mut lines = Vec::with_capacity(items.len());
         let mut report = FeedReport::default();
         for item in items {
-            let known = attempt.state().started && (item.event.epoch, item.event.seq) <= attempt.position();
+            let (epoch, seq) = (item.event.epoch, item.event.seq);
+            let known = attempt.state().started && (epoch, seq) <= attempt.position();
             let logged = (!known).then(|| line(item.first, &item.event));
             match attempt.apply_joined(item.first, item.event) {
                 Ok(Applied::Old) => {
@@ -149,12 +151,14 @@ impl Outcome {
                 Ok(Applied::Ignored) => report.ignored += 1,
                 Ok(Applied::Held | Applied::NeedSnapshot) => report.held += 1,
                 Err(error) => {
-                    if single && attempt.position() != self.reducer.position() {
+                    let stands = |reducer: &Reducer| (reducer.position(), reducer.next());
+                    if single && stands(&attempt) != stands(&self.reducer) {
                         self.reducer = attempt;
                         self.lines.extend(logged);
-                        self.used_up += 1;
+                        self.left_out += 1;
                     }
-                    return Err(refused(item.index, error));
+                    let error = refused(item.index, error);
+                    return Err(if single { advised(error, &self.reducer, epoch, seq) } else { error });
                 }
             }
             lines.extend(logged);
@@ -170,6 +174,27 @@ impl Outcome {
 pub(super) fn position(reducer: &Reducer) -> FeedReport {
     let (epoch, seq) = reducer.position();
     FeedReport { epoch, seq, need_snapshot: reducer.needs_snapshot(), ..FeedReport::default() }
+}
+
+/// Adds what to send next to the words on a single event that was refused.
+fn advised(mut error: FeedError, now: &Reducer, epoch: u64, seq: u64) -> FeedError {
+    if let FeedError::Event { problem, .. } = &mut error {
+        let advice = match seq.checked_add(1) {
+            _ if (epoch, seq) <= now.position() => {
+                let (epoch, next) = (now.position().0, now.position().1.saturating_add(1));
+                format!("a later event was taken since: send the correction as epoch {epoch}, seq {next}")
+            }
+            Some(next) if now.follows(epoch, next) => {
+                format!(
+                    "its number is still free: send the correction as epoch {epoch}, seq {seq}, or go on with seq {next}"
+                )
+            }
+            _ => format!("its number is still free: send the correction as epoch {epoch}, seq {seq}"),
+        };
+        problem.push_str("; ");
+        problem.push_str(&advice);
+    }
+    error
 }
 
 pub(super) fn refused(index: usize, error: ApplyError) -> FeedError {

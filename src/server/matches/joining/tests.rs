@@ -187,7 +187,7 @@ fn joined_events_that_would_be_refused_are_told_apart_and_the_others_count() {
     let Err(FeedError::Event { index: 0, field, limit: Some(16_384), .. }) = &answers[1] else { panic!("{answers:?}") };
     assert_eq!(field, "data.delta");
     assert!(after.state().thoughts["a"].text.ends_with("xz"));
-    assert_eq!(after.position(), (1, 4), "the refused one has used up its number");
+    assert_eq!(after.position(), (1, 4), "the refused one holds nothing up");
 }
 
 #[test]
