@@ -89,3 +89,62 @@ fn a_flooded_match_is_told_to_slow_down_loses_nothing_silently_and_others_stay_q
     let state = quiet.get(&format!("/v1/sessions/{quiet_session}/state")).expect(200);
     assert_eq!(state["seq"], from_quiet.seq);
 }
+
+#[test]
+fn matches_of_large_boards_that_change_all_the_time_leave_the_others_their_threads() {
+    let service = Service::start(Setup { toml: BUSY.into(), ..Setup::default() });
+    let (tenant, _) = service.tenant("Arena", "operator");
+    let (loud, quiet) = (service.key(&tenant, "game"), service.key(&tenant, "game"));
+    let session = |reference: &str| {
+        let made = loud.feed_session(reference, json!({}));
+        made["session"]["id"].as_str().unwrap().to_owned()
+    };
+    // Boards of 3 MB, which every change goes through as a whole.
+    let grid = json!({ "kind": "grid", "cols": 64, "rows": 64, "cells": vec![json!({}); 4_096] });
+    let mut large: Vec<_> = (0..4)
+        .map(|n| {
+            let reference = format!("large{n}");
+            let (session, mut sender) = (session(&reference), Sender::new(&reference));
+            let mut started = sender.started();
+            started["data"]["zones"] = (0..8).map(|zone| (format!("z{zone}"), grid.clone())).collect();
+            let path = format!("/v1/sessions/{session}/events?format=agentcast");
+            loud.call("POST", &path, &[], started.to_string().as_bytes()).expect(200);
+            (session, sender)
+        })
+        .collect();
+    let (quiet_session, mut from_quiet) = (session("quiet"), Sender::new("quiet"));
+    quiet.push(&quiet_session, &[from_quiet.started()]).expect(200);
+    let stop = AtomicBool::new(false);
+    let changes = AtomicU64::new(0);
+    let mut took: Vec<Duration> = std::thread::scope(|threads| {
+        for (session, sender) in &mut large {
+            let (loud, stop, changes) = (&loud, &stop, &changes);
+            threads.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let (seq, batch) = (sender.seq, (0..8).map(|n| sender.score(n)).collect::<Vec<_>>());
+                    match loud.push(session, &batch).status {
+                        200 => changes.fetch_add(8, Ordering::Relaxed),
+                        429 => std::mem::replace(&mut sender.seq, seq),
+                        other => panic!("{other}"),
+                    };
+                }
+            });
+        }
+        // Once they are at it.
+        while changes.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let took = (0..40).map(|_| {
+            let event = from_quiet.score(from_quiet.seq);
+            let begun = Instant::now();
+            quiet.push(&quiet_session, &[event]).expect(200);
+            begun.elapsed()
+        });
+        let took = took.collect();
+        stop.store(true, Ordering::Relaxed);
+        took
+    });
+    took.sort();
+    println!("{} changes of large boards; quiet p50 {:?}, worst {:?}", changes.into_inner(), took[20], took[39]);
+    assert!(took[20] < Duration::from_millis(250), "{took:?}");
+}

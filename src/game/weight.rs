@@ -41,6 +41,13 @@ impl MatchState {
     }
 }
 
+impl Snapshot {
+    /// As [`MatchState::bytes`].
+    pub fn bytes(&self) -> usize {
+        size_of::<Snapshot>() + self.beyond()
+    }
+}
+
 impl Beyond for String {
     fn beyond(&self) -> usize {
         self.capacity()

@@ -278,7 +278,7 @@ impl LiveMatch {
     /// # Errors
     ///
     /// [`FeedError::TooFast`] beyond the match's limit, unless the events are such that only the outcome counts
-    /// (`agent.thinking`, pictures in picture zones, `state.snapshot`): those wait a moment and are joined.
+    /// (`agent.thinking`, pictures in picture zones, a `state.snapshot` that is not large): those wait a moment and are joined.
     pub async fn feed(&self, events: Vec<Event>) -> Result<FeedReport, FeedError> {
         if self.live.closed.is_cancelled() {
             return Err(FeedError::Closed);

@@ -3,14 +3,15 @@
 use super::joining::{Item, Original};
 use super::log::line;
 use super::{FeedError, FeedReport};
-use crate::game::{Applied, ApplyError, Event, Reducer};
+use crate::game::{Applied, ApplyError, Body, Event, Reducer};
 use crate::store::LoggedEvent;
 use tokio::sync::oneshot;
 
 /// A round of more events than this is heavy.
 pub(super) const HEAVY_EVENTS: usize = 64;
-/// And one whose events, times the bytes of the state, are more than this: about a millisecond.
-const HEAVY_BYTES: usize = 256 * 1024;
+/// And one whose events, times the bytes of the state, are more than this, boards that they bring counted too: about a
+/// millisecond.
+pub(super) const HEAVY_BYTES: usize = 256 * 1024;
 
 pub(super) type Answer = Result<FeedReport, FeedError>;
 
@@ -65,9 +66,15 @@ impl Round {
     /// Whether it takes longer than an async thread may be held. Each event costs as much as the board is large.
     pub(super) fn is_heavy(&self) -> bool {
         let events = self.events();
+        let brought = |event: &Event| match &event.body {
+            Body::MatchStarted(board) | Body::StateSnapshot(board) => board.bytes(),
+            _ => 0,
+        };
+        let fed = self.calls.iter().flat_map(|call| &call.events).map(|(_, event)| event);
+        let boards: usize = fed.chain(self.joined.0.iter().map(|item| &item.event)).map(brought).sum();
         events > HEAVY_EVENTS
             || self.calls.iter().any(|call| call.kind == CallKind::Record)
-            || events.saturating_mul(self.reducer.state().bytes()) > HEAVY_BYTES
+            || events.saturating_mul(self.reducer.state().bytes()).saturating_add(boards) > HEAVY_BYTES
     }
 
     pub(super) fn run(self) -> Outcome {

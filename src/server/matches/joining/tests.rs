@@ -198,6 +198,13 @@ fn what_others_build_on_and_what_does_not_follow_cannot_wait() {
     for never in [text, more, event(2, "feed", json!({"text": "hello"})), event(2, "match.started", board("x"))] {
         assert!(!can_wait(&never), "{}", never.to_json());
     }
+    let cells = vec![json!({}); 4_096];
+    let large = event(
+        2,
+        "state.snapshot",
+        json!({"sides": {"a": {"seat": 0}}, "zones": {"g": {"kind": "grid", "cells": cells}}}),
+    );
+    assert!(can_wait(&event(2, "state.snapshot", board("x"))) && !can_wait(&large), "a large board costs too much");
     let full = |events| {
         let mut waiting = Waiting::default();
         assert_eq!(join(&mut waiting, &reducer, events), Err(CannotWait::Full));
