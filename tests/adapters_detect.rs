@@ -46,6 +46,35 @@ fn every_record_is_known_by_its_content_and_companions_are_none() {
 }
 
 #[test]
+fn text_in_which_nothing_can_be_read_is_no_record_of_any_format() {
+    for text in [
+        "",
+        "\n",
+        "garbage",
+        "garbage\n",
+        "not a record at all\nof anything\n",
+        "e",
+        "[",
+        "[x",
+        "[x \"y",
+        "1.",
+        "*",
+        "1-0\n",
+    ] {
+        for name in Format::NAMES {
+            let record = read(text.as_bytes(), Format::from_name(name));
+            assert!(matches!(record, Err(RecordError::Malformed { .. })), "{text:?} as {name}: {record:?}");
+        }
+        assert!(read(text.as_bytes(), None).is_err(), "{text:?}");
+    }
+    for json in ["{", "{}", "[]", "null", "1", "{\"a\":[1]}\n"] {
+        for name in ["battlesnake", "battlesnake-events", "kaggle", "phh", "agentcast"] {
+            assert!(read(json.as_bytes(), Format::from_name(name)).is_err(), "{json} as {name}");
+        }
+    }
+}
+
+#[test]
 fn record_without_its_end_is_still_known() {
     for (name, bytes) in ["battlesnake", "kaggle", "chess"].into_iter().flat_map(files) {
         if expected(&name).is_some() {

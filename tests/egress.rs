@@ -3,11 +3,12 @@
 mod egress_world;
 
 use agentcast::livekit::ApiError;
-use agentcast::livekit::egress::{JobInfo, JobStatus, UrlStatus};
+use agentcast::livekit::egress::{JobInfo, JobStatus, RoomView, UrlStatus};
 use agentcast::output::State;
 use agentcast::output::egress::TargetId;
-use agentcast::output::egress::job::Evidence;
+use agentcast::output::egress::job::{Action, Evidence, Job, Rules};
 use egress_world::{Capture, World, spread};
+use std::time::{Duration, Instant};
 
 fn world(name: &str) -> World {
     World::new(vec![Capture::read(name)], 1)
@@ -301,6 +302,32 @@ fn a_killed_worker_is_found_out_by_its_absence_though_the_list_says_active() {
 }
 
 #[test]
+fn a_killed_worker_is_found_out_although_the_publisher_has_left_too() {
+    for mute in [false, true] {
+        in_all_weathers(
+            || {
+                let mut world = then_well("workerkill", Capture::read("workerkill"));
+                (world.killed, world.mute) = (Some(12.0), mute);
+                world.publisher = vec![(0.0, 13.0), (200.0, f64::INFINITY)];
+                world
+            },
+            |mut world| {
+                while world.stops.is_empty() {
+                    assert!(world.now < 100.0, "shown as {:?}", world.outlook());
+                    world.run_until(world.now + 0.5);
+                }
+                world.run_until(190.0);
+                assert_eq!((world.starts.len(), world.outlook().state), (1, State::Reconnecting));
+                assert!(error(&world).contains("the egress worker is gone"), "{}", error(&world));
+                world.killed = None;
+                world.run_until(230.0);
+                assert_eq!((world.starts.len(), world.outlook().state), (2, State::Live), "{:?}", world.states);
+            },
+        );
+    }
+}
+
+#[test]
 fn a_publisher_that_leaves_ends_the_job_and_its_return_starts_the_next() {
     in_all_weathers(
         || {
@@ -357,6 +384,113 @@ fn a_start_whose_answer_is_lost_is_found_again_and_not_made_twice() {
             assert!(!world.webhooks || live < 10.0, "webhooks tell before the answer: {live}");
         },
     );
+}
+
+#[test]
+fn a_start_whose_answer_is_lost_is_not_made_twice_however_long_the_worker_takes_to_join() {
+    // Listed from the start on, and only when it is in the room.
+    for listed in [0.0, 14.0] {
+        in_all_weathers(
+            || {
+                let mut world = World::new(vec![Capture::read("ok").not_stopped().slow(12.0)], 1);
+                (world.lost_answers, world.lost_after) = (1, 0.3);
+                world.listed.0 = listed;
+                world
+            },
+            |mut world| {
+                world.run_until(60.0);
+                assert_eq!((world.starts.len(), world.stops.len()), (1, 0), "{:?}", world.states);
+                assert_eq!((world.outlook().state, world.outlook().error), (State::Live, None));
+            },
+        );
+    }
+}
+
+#[test]
+fn a_start_that_never_happened_is_made_again_after_half_a_minute() {
+    let mut world = World::new(vec![Capture::read("ok").not_stopped()], 1);
+    world.start_errors = vec![ApiError::Timeout { host: "h".into(), after: Duration::from_secs(40) }];
+    world.run_until(60.0);
+    assert_eq!((world.starts.len(), world.outlook().state), (2, State::Live), "{:?}", world.states);
+    let pause = world.starts[1].0 - world.starts[0].0;
+    assert!((30.0..36.0).contains(&pause), "{pause}");
+}
+
+#[test]
+fn a_job_that_looks_like_the_one_whose_start_was_not_answered_is_stopped_before_another_starts() {
+    let (mut job, mut now, like) = (idle_job(), Instant::now(), Capture::read("ok").0[1].1.clone());
+    let like = JobInfo { id: "EG_like".into(), ..like };
+    let (mut asked, mut starts) = (Vec::new(), 0);
+    let end = now + Duration::from_secs(45);
+    while now < end && asked.is_empty() {
+        while let Some(action) = job.poll(now) {
+            let answer = match action {
+                // Its worker is not in the room.
+                Action::Look => Evidence::Room(Ok(RoomView { publishing: true, workers: Vec::new() })),
+                Action::List(_) => Evidence::Listed(Ok(vec![like.clone()])),
+                Action::Start(_) => {
+                    starts += 1;
+                    let (host, after) = ("h".into(), Duration::from_secs(40));
+                    Evidence::Started(Err(ApiError::Timeout { host, after }))
+                }
+                other => {
+                    asked.push(other);
+                    break;
+                }
+            };
+            job.handle(answer, now);
+        }
+        now += Duration::from_millis(100);
+    }
+    assert_eq!((starts, asked), (1, vec![Action::Stop("EG_like".into())]));
+}
+
+fn idle_job() -> Job {
+    let first = Capture::read("ok").0[0].1.clone();
+    let mut job = Job::new(&first.room, &first.identity, Rules::default(), 7, Instant::now());
+    job.add_target(&first.addresses[0], Instant::now());
+    job
+}
+
+#[test]
+fn a_job_that_the_server_has_forgotten_goes_on_while_its_worker_is_in_the_room() {
+    in_all_weathers(
+        || World::new(vec![Capture::read("ok").not_stopped()], 1),
+        |mut world| {
+            world.listed.1 = 22.0;
+            world.run_until(300.0);
+            assert_eq!((world.starts.len(), world.stops.len(), world.outlook().state), (1, 0, State::Live));
+            // Its end takes a while, and nobody lists that either.
+            (world.stop_takes, world.webhooks) = (12.0, false);
+            world.job.close(world.instant());
+            world.run_until(308.0);
+            assert!(world.job.is_told() && !world.job.is_over(), "it may send until its worker has left");
+            world.run_until(320.0);
+            assert!(world.job.is_over());
+        },
+    );
+}
+
+#[test]
+fn a_destination_that_ends_while_livekit_is_away_has_its_job_stopped_when_that_is_back() {
+    let mut world = World::new(vec![Capture::read("ok").not_stopped()], 1);
+    world.run_until(20.0);
+    world.stops_from = 90.0;
+    world.job.close(world.instant());
+    world.run_until(89.0);
+    assert!(!world.job.is_told() && !world.job.is_over(), "{:?}", world.stops);
+    world.run_until(95.0);
+    assert!(world.job.is_over() && !world.job.may_send_on());
+}
+
+#[test]
+fn a_job_whose_end_is_never_seen_is_known_to_send_on_perhaps() {
+    let mut world = World::new(vec![Capture::read("ok").not_stopped()], 1);
+    world.stop_takes = 1e6;
+    world.run_until(20.0);
+    world.job.close(world.instant());
+    world.run_until(60.0);
+    assert!(world.job.is_over() && world.job.may_send_on());
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 use support::livekit::LiveKit;
+use tokio::sync::watch;
 
 const CANARY: &str = "canary-7b1f-egress-key";
 const SECRET: &str = "egress-api-canary-secret-0123456789";
@@ -69,6 +70,8 @@ struct Recorded {
     job: proto::EgressInfo,
     /// A stop is taken and never comes to its end.
     hangs: bool,
+    /// A start is taken and not answered before this is true.
+    starts: Option<watch::Receiver<bool>>,
 }
 
 impl Recorder {
@@ -89,6 +92,10 @@ impl Recorder {
 
 async fn answer(Shared(recorder): Shared<Recorder>, uri: Uri, body: Bytes) -> Vec<u8> {
     let method = uri.path().rsplit('/').next().unwrap().to_owned();
+    let starts = recorder.0.lock().unwrap().starts.clone().filter(|_| method == "StartParticipantEgress");
+    if let Some(mut starts) = starts {
+        starts.wait_for(|begun| *begun).await.unwrap();
+    }
     let mut recorded = recorder.0.lock().unwrap();
     let recorded = &mut *recorded;
     if !method.starts_with("List") {
@@ -260,6 +267,25 @@ async fn a_stop_that_does_not_end_is_left_at_the_deadline_and_told() {
     assert_eq!(status.state, State::Stopped);
     let words = status.last_error.unwrap();
     assert!(words.contains("has not said within") && words.contains("that the job has stopped"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_stopped_while_its_job_starts_has_it_stopped_once_it_runs() {
+    record_log();
+    let recorder = Recorder::default();
+    let (begin, starts) = watch::channel(false);
+    recorder.0.lock().unwrap().starts = Some(starts);
+    let api = EgressApi::new(recorder.serve().await);
+    let output = EgressOutput::spawn(api, settings(), vec![target("a.example.com")], quick()).unwrap();
+    wait_for(&output, "start", |_| output.words().contains("was asked to start"));
+    let job = output.observer();
+    let status = Box::new(output).stop(Duration::from_millis(100));
+    assert_eq!(status.state, State::Stopped);
+    assert!(status.last_error.is_some_and(|words| words.contains("may go on sending")));
+    assert!(!job.is_gone() && tokio::time::timeout(Duration::from_millis(10), job.told()).await.is_err());
+    begin.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), job.told()).await.expect("LiveKit is told to stop it");
+    assert_eq!(recorder.requests::<proto::StopEgressRequest>("StopEgress")[0].egress_id, "EG_1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

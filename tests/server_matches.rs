@@ -189,21 +189,79 @@ async fn refused_batch_leaves_no_trace_and_names_the_event_the_field_and_the_lim
 }
 
 #[tokio::test]
-async fn single_event_that_is_refused_uses_up_its_number_also_after_a_restart() {
-    let world = World::new("matches-used-up").await;
+async fn single_event_that_is_refused_can_be_corrected_or_left_out_also_after_a_restart() {
+    for corrected in [true, false] {
+        let world = World::new("matches-refused-one").await;
+        let live = world.open().await;
+        live.feed(vec![started(1)]).await.unwrap();
+        let words = live.feed(vec![bad(2)]).await.unwrap_err().to_string();
+        assert!(words.ends_with("send the correction as epoch 1, seq 2, or go on with seq 3"), "{words}");
+        assert_eq!(live.feed(vec![bad(2)]).await.unwrap_err().to_string(), words, "sent again it is no duplicate");
+        assert_eq!(at(&live), (1, 1));
+        let world = world.killed().await;
+        let live = world.matches.all().remove(0);
+        assert_eq!(at(&live), (1, 1));
+        if corrected {
+            assert_eq!(live.feed(vec![line(2, "corrected")]).await.unwrap().applied, 1);
+        }
+        assert_eq!(live.feed(vec![line(3, "goes on")]).await.unwrap().applied, 1);
+        // A patch is different: what follows builds on it.
+        let wrong = wire(1, 4, "state.patch", json!({"phase": {"turn": -1}}));
+        let words = live.feed(vec![wrong]).await.unwrap_err().to_string();
+        assert!(words.ends_with("send the correction as epoch 1, seq 4"), "{words}");
+        assert_eq!(live.feed(vec![line(5, "waits")]).await.unwrap().held, 1);
+        assert_eq!(live.feed(vec![patch(4, 7)]).await.unwrap().seq, 5);
+        // What waited for it is let by: then only a new number helps.
+        assert_eq!(live.feed(vec![line(7, "early")]).await.unwrap().held, 1);
+        let words = live.feed(vec![bad(6)]).await.unwrap_err().to_string();
+        assert!(words.ends_with("send the correction as epoch 1, seq 8"), "{words}");
+        let state = live.state();
+        assert_eq!(lines(&state).first(), Some(&if corrected { "corrected" } else { "goes on" }));
+        let id = live.record().id;
+        assert_eq!(world.killed().await.matches.get(&id).unwrap().state(), state);
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_the_same_to_the_last_bit_after_a_restart_from_the_log_and_from_a_snapshot() {
+    let world = World::new("matches-floats").await;
     let live = world.open().await;
-    live.feed(vec![started(1)]).await.unwrap();
-    assert!(live.feed(vec![bad(2)]).await.is_err());
-    assert_eq!(at(&live), (1, 2));
+    let id = live.record().id;
+    let mut rng = fastrand::Rng::with_seed(17);
+    // Of 17 digits, as most decimals are.
+    let sent: Vec<f64> = (0..160).map(|_| rng.f64() * 10_f64.powi(rng.i32(-12..12))).collect();
+    let counters: Vec<Value> =
+        (0..8).map(|i| json!({"id": i.to_string(), "value": sent[i], "max": sent[8 + i]})).collect();
+    live.feed(vec![started(1), wire(1, 2, "state.patch", json!({"sides": {"w": {"counters": counters}}}))])
+        .await
+        .unwrap();
+    for (n, score) in (1..).zip(&sent) {
+        let sides = json!({"sides": {"w": {"score": score}, "b": {"score": -score}}});
+        let shares = json!({"shares": {"w": rng.f64()}});
+        live.feed(vec![wire(1, 2 * n + 1, "state.patch", sides), wire(1, 2 * n + 2, "eval", shares)]).await.unwrap();
+        assert_eq!(live.state().board.sides["w"].score.map(f64::to_bits), Some(score.to_bits()), "{score}");
+    }
+    let state = live.state();
     let world = world.killed().await;
-    let live = world.matches.all().remove(0);
-    assert_eq!(at(&live), (1, 2));
-    assert_eq!(live.feed(vec![line(3, "goes on")]).await.unwrap().applied, 1);
-    // A patch is different: what follows builds on it.
-    let wrong = wire(1, 4, "state.patch", json!({"phase": {"turn": -1}}));
-    assert!(live.feed(vec![wrong]).await.is_err());
-    assert_eq!(live.feed(vec![line(5, "waits")]).await.unwrap().held, 1);
-    assert_eq!(live.feed(vec![patch(4, 7)]).await.unwrap().seq, 5);
+    assert_eq!(world.matches.get(&id).unwrap().state(), state, "from the log");
+    world.matches.close().await;
+    assert!(world.store.load_match(&id).await.unwrap().events.is_empty(), "a snapshot has it all");
+    assert_eq!(world.killed().await.matches.get(&id).unwrap().state(), state, "from the snapshot");
+}
+
+#[tokio::test]
+async fn a_tenant_sends_so_many_records_at_once_and_the_next_waits_for_its_turn() {
+    let world = World::new("matches-record-turns").await;
+    let live = world.open().await;
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        turns.push(live.record_turn().await.unwrap());
+    }
+    let mut fifth = Box::pin(live.record_turn());
+    assert!(futures_util::poll!(&mut fifth).is_pending());
+    let report = turns.remove(0).feed(None, record("chess/mate.pgn"), Pace::AtOnce).await.unwrap();
+    assert!(report.applied > 0, "{report:?}");
+    assert!(fifth.await.is_ok(), "it had its turn when the first was done");
 }
 
 /// Calls as they may come: some twice, early, bad, joined with others.
@@ -348,6 +406,15 @@ async fn phase_follows_the_events_is_stored_and_told() {
     assert!(rises());
     assert!(live.record().phase == MatchPhase::Running && live.record().ended_at.is_none());
     until("it is stored", async || stored().await == live.record()).await;
+
+    // Fed whole, it has begun too.
+    let whole = world.open().await;
+    whole.feed(vec![started(1), wire(1, 2, "match.ended", json!({"draw": true}))]).await.unwrap();
+    let record = whole.record();
+    assert!(record.phase == MatchPhase::Over && record.started_at.is_some() && record.ended_at.is_some(), "{record:?}");
+    until("it is stored", async || world.store.match_(None, &record.id).await.unwrap() == record).await;
+    world.matches.end(&record.id).await.unwrap();
+    rises();
 
     let mut watch = live.watch();
     let (first, second) = (world.open().await, world.open().await);

@@ -2,11 +2,14 @@
 
 #[path = "server_streams/changes.rs"]
 mod changes;
+#[path = "server_streams/egress.rs"]
+mod egress;
 mod support;
 
 use agentcast::config::Config;
 use agentcast::encode::{Profile, VideoCodec, VideoSettings};
 use agentcast::game::{Event, MatchState};
+use agentcast::livekit::rooms::Rooms;
 use agentcast::output::key::StreamKey;
 use agentcast::output::{Destination as Output, State, Status};
 use agentcast::render::AdapterChoice;
@@ -577,6 +580,27 @@ async fn a_room_and_a_stream_key_of_one_agent_get_the_same_picture() {
     let view = until("both destinations", || world.of("a").filter(both)).await;
     assert_eq!((view.shared_by, view.viewers), (1, Some(0)));
     assert!(view.destinations.iter().any(|d| d.id == "d-room" && d.name.contains("ten_1-arena")));
+
+    // The next match is the same stream, and the room is told its title.
+    let rooms = Rooms::new(&livekit.server());
+    let titled = async |title: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let room = rooms.find("ten_1-arena").await.unwrap().expect("the stream is in it");
+            if room.metadata.contains(title) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{title}: {}", room.metadata);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    titled("\"Cup\"").await;
+    world.ends("m").await;
+    world.match_("next", ["a", ""]).await;
+    let sides = json!({"white": {"seat": 0, "name": "White"}, "black": {"seat": 1, "name": "Black"}});
+    world.feed("next", 1, "match.started", json!({"title": "Second Cup", "sides": sides})).await;
+    titled("Second Cup").await;
+    assert_eq!(world.of("a").expect("on air").record.id, view.record.id);
     world.store().set_flag("streaming", false, now_ms()).await.unwrap();
     world.service.streams().kill(true).await;
     assert!(world.of("a").is_none());

@@ -323,6 +323,9 @@ fn a_listing_that_was_asked_for_before_an_event_does_not_undo_it() {
     assert_eq!(ledger.egress_lines()[0].error.as_deref(), Some(NOT_LISTED));
     assert!(!ledger.ingress_lines()[0].live);
     assert_eq!(changes.len(), 3, "{changes:?}");
+    let guess = |c: &Change| matches!(c, Change::EgressNotListed(job) if job.error == NOT_LISTED);
+    assert!(changes.iter().any(guess), "whoever runs the job must not take it for the worker's word: {changes:?}");
+    assert!(!changes.iter().any(|c| matches!(c, Change::Egress(_))), "{changes:?}");
 }
 
 #[test]

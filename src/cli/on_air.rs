@@ -40,6 +40,8 @@ use tokio::sync::broadcast::error::RecvError;
 pub(super) const OVER: Duration = Duration::from_secs(8);
 /// A clean end takes at most this long.
 pub(super) const STOP: Duration = Duration::from_secs(4);
+/// An egress job that is starting can be told to stop once it has, and that may take longer than [`STOP`].
+const LET_GO: Duration = Duration::from_secs(6);
 /// Countdown of a record when nobody says otherwise.
 const LEAD_IN_MS: i64 = 5_000;
 
@@ -166,8 +168,11 @@ fn run(
             destinations.push(Box::new(RtmpOutput::spawn(target, options)?));
         }
     }
+    let mut job = None;
     if let Some(room) = &room {
-        destinations.extend(room_outputs(&runtime, room, through_egress, &video, &outputs.room)?);
+        let (of_room, observer) = room_outputs(&runtime, room, through_egress, &video, &outputs.room)?;
+        destinations.extend(of_room);
+        job = observer;
     }
     let publishing = destinations.len();
     if let Some(path) = &outputs.record {
@@ -200,6 +205,7 @@ fn run(
     }
     let end = runtime.block_on(watch(&broadcast, server.as_ref(), &shown, &input, linger, &mut signals));
     let status = broadcast.stop(STOP);
+    runtime.block_on(let_go(job));
     if let Some(server) = server {
         runtime.block_on(server.shutdown());
     }
@@ -325,6 +331,9 @@ pub(super) fn preview_page(
     Ok((destination, bound))
 }
 
+/// Destinations, and the observer of the job among them, for [`let_go`].
+pub(super) type RoomOutputs = (Vec<Box<dyn Destination>>, Option<Observer>);
+
 /// What a stream needs of a LiveKit server: a job of its Egress service for the addresses that go through it, its webhooks if
 /// they are to be taken, and the room.
 pub(super) fn room_outputs(
@@ -333,7 +342,7 @@ pub(super) fn room_outputs(
     through_egress: Vec<RtmpTarget>,
     video: &VideoSettings,
     args: &RoomArgs,
-) -> anyhow::Result<Vec<Box<dyn Destination>>> {
+) -> anyhow::Result<RoomOutputs> {
     let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
     let mut observer = None;
     if !through_egress.is_empty() {
@@ -346,7 +355,7 @@ pub(super) fn room_outputs(
             .block_on(TcpListener::bind(address))
             .with_context(|| format!("--livekit-webhooks {address}: cannot listen there; name another port"))?;
         say!("webhooks: http://{}{}", listener.local_addr()?, webhook::PATH);
-        runtime.spawn(take_webhooks(listener, Hub::new(&room.server), observer));
+        runtime.spawn(take_webhooks(listener, Hub::new(&room.server), observer.clone()));
     }
     say!("publishing to room {} on {}", room.room, room.server.host());
     destinations.push(Box::new(RoomOutput::spawn(room.clone(), RoomOptions::default())?));
@@ -354,7 +363,18 @@ pub(super) fn room_outputs(
         // On standard output, which is nobody's log. It may be closed.
         let _ = writeln!(std::io::stdout().lock(), "{}", how_to_watch(&room.server, &room.room)?);
     }
-    Ok(destinations)
+    Ok((destinations, observer))
+}
+
+/// Waits until LiveKit knows that the job of a destination that was stopped shall end: nobody tells it later.
+pub(super) async fn let_go(job: Option<Observer>) {
+    let Some(job) = job else { return };
+    if tokio::time::timeout(LET_GO, job.told()).await.is_err() {
+        say!(
+            "warning: LiveKit has not confirmed that it stops the egress job, which may go on sending; look at it with `lk egress \
+             list`"
+        );
+    }
 }
 
 /// One job of LiveKit's Egress service for all addresses, from the room that the stream is published into.

@@ -55,3 +55,6 @@ pub const TIME_MS: i64 = 253_402_300_799_999;
 pub const DELAY_MS: i64 = 600_000;
 /// States that a delay holds; more are thinned out evenly (at the longest delay one in 586 ms stays).
 pub const DELAYED_STATES: usize = 1_024;
+/// Bytes of memory of the states that a delay holds ([`super::MatchState::bytes`]); what is beyond that is thinned out too.
+/// A game of chess whose agents think aloud comes to 50 KB a state, so at the longest delay one in a second stays.
+pub const DELAYED_BYTES: usize = 32 << 20;

@@ -17,6 +17,7 @@
 //! | [`apply`](fn@apply) | what each event does to the state |
 //! | `validate` | which events and boards are refused: bounds of [`limits`], ids that name nothing |
 //! | [`view`] | who sees what, and how late |
+//! | `weight` | how much memory a state takes |
 //! | [`adapters`] | native formats of game engines |
 //!
 //! Absences: nothing here panics on an event, keeps more than [`limits`] say, or applies half an event.
@@ -30,6 +31,7 @@ pub mod reducer;
 pub mod state;
 mod validate;
 pub mod view;
+mod weight;
 pub mod wire;
 
 pub use apply::{ApplyError, apply};

@@ -8,6 +8,7 @@ use super::validate;
 use super::wire::{Body, Event};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 mod save;
@@ -30,16 +31,19 @@ type Key = (u64, u64);
 ///   event is no different: before it, everything is [`Applied::NeedSnapshot`].
 /// * A newer `match.started` with another `match` replaces the match. Any other event of another match is refused.
 ///
-/// An event that is refused has used up its number, so the next one goes on from there; a correction must have a new
-/// one. Three are different, because later events build on them: a refused `state.patch`, `state.snapshot` or
-/// `match.started` leaves a gap, which a correction with the same number, or any newer snapshot, closes.
+/// An event that is refused uses nothing up: its correction may bear its number. Nor does it hold anything up: the event
+/// after it may follow without a correction, and from then on the number is an old one. Three are different, because
+/// later events build on them: a refused `state.patch`, `state.snapshot` or `match.started` leaves a gap, which a
+/// correction with the same number, or any newer snapshot, closes.
 ///
 /// A clone shares the state until one of the two changes it, so trying something on a clone costs one copy of the state.
 #[derive(Clone, Debug, Default)]
 pub struct Reducer {
     state: Arc<MatchState>,
-    /// The last event that was applied or refused with its number used up.
+    /// The last event that was applied.
     position: Key,
+    /// So many numbers right behind it are of events that were refused: the next event may leave them out.
+    refused: u64,
     /// Too much is missing: only a snapshot goes on from here.
     lost: bool,
     held: BTreeMap<Key, Held>,
@@ -98,9 +102,24 @@ impl Reducer {
         self.state.clone()
     }
 
-    /// `(epoch, seq)` of the last event that was applied, or refused with its number used up.
+    /// `(epoch, seq)` of the last event that was applied.
     pub fn position(&self) -> (u64, u64) {
         self.position
+    }
+
+    /// The numbers in the epoch of [`Reducer::position`] that an event may have to be applied at once: one, and one more
+    /// for each event right behind the position that was refused.
+    pub fn next(&self) -> RangeInclusive<u64> {
+        match self.position.1.checked_add(1) {
+            Some(next) => next..=next.saturating_add(self.refused),
+            // All numbers are used up.
+            None => RangeInclusive::new(1, 0),
+        }
+    }
+
+    /// Whether an event of this number follows the position without a gap.
+    pub fn follows(&self, epoch: u64, seq: u64) -> bool {
+        epoch == self.position.0 && self.next().contains(&seq)
     }
 
     pub fn counts(&self) -> Counts {
@@ -156,7 +175,7 @@ impl Reducer {
         if self.held.contains_key(&key) {
             return Ok(self.old(true));
         }
-        if self.needs_snapshot() || Some(key) != self.next() {
+        if self.needs_snapshot() || !self.follows(key.0, key.1) {
             return Ok(self.hold(event));
         }
         let unknown = matches!(event.body, Body::Unknown(_));
@@ -175,16 +194,18 @@ impl Reducer {
     ///
     /// # Errors
     ///
-    /// As [`Reducer::apply`], but nothing has changed then, no number is used up.
+    /// As [`Reducer::apply`], but nothing has changed then: the next event may not leave it out.
     pub fn apply_joined(&mut self, first: u64, event: Event) -> Result<Applied, ApplyError> {
         let joins = !self.needs_snapshot()
             && event.epoch == self.position.0
-            && self.next().is_some_and(|(_, next)| first <= next && next < event.seq);
+            && first < event.seq
+            && first <= *self.next().end()
+            && *self.next().start() < event.seq;
         if !joins || event.match_id != self.state.match_id {
             return self.apply(event);
         }
         let before = self.clone();
-        self.position.1 = event.seq - 1;
+        self.go_to((event.epoch, event.seq - 1));
         Arc::make_mut(&mut self.state).seq = event.seq - 1;
         self.overtake();
         let applied = self.apply(event);
@@ -202,8 +223,13 @@ impl Reducer {
         self.lost = true;
     }
 
-    fn next(&self) -> Option<Key> {
-        Some((self.position.0, self.position.1.checked_add(1)?))
+    /// Numbers before `key` are old ones from now on.
+    fn go_to(&mut self, key: Key) {
+        self.refused = match key.0 == self.position.0 {
+            true => self.refused.saturating_sub(key.1.saturating_sub(self.position.1)),
+            false => 0,
+        };
+        self.position = key;
     }
 
     /// Applies the event that is next, or a snapshot.
@@ -212,7 +238,7 @@ impl Reducer {
         if let Err(error) = apply(Arc::make_mut(&mut self.state), event) {
             return Err(self.refused(event, error));
         }
-        self.position = key;
+        self.go_to(key);
         match event.body {
             Body::Unknown(_) => self.counts.unknown += 1,
             _ => self.counts.applied += 1,
@@ -224,8 +250,8 @@ impl Reducer {
         let key = (event.epoch, event.seq);
         let builds = matches!(event.body, Body::StatePatch(_) | Body::StateSnapshot(_) | Body::MatchStarted(_));
         let ours = event.match_id == self.state.match_id;
-        if ours && !builds && !self.needs_snapshot() && Some(key) == self.next() {
-            self.position = key;
+        if ours && !builds && !self.needs_snapshot() && self.follows(key.0, key.1) {
+            self.refused = self.refused.max(key.1 - self.position.1);
         }
         self.counts.refused += 1;
         self.last_refusal = Some((key, error.clone()));
@@ -240,10 +266,16 @@ impl Reducer {
         Applied::Old
     }
 
+    /// Whether more is missing before a number of this epoch than may wait.
+    fn is_far(&self, key: Key) -> bool {
+        let next = self.position.1.saturating_add(self.refused);
+        key.0 == self.position.0 && key.1.saturating_sub(next) > REORDER_WINDOW as u64 + 1
+    }
+
     /// Keeps an event that is not next.
     fn hold(&mut self, event: Event) -> Applied {
         let key = (event.epoch, event.seq);
-        let far = event.epoch == self.position.0 && event.seq - self.position.1 > REORDER_WINDOW as u64 + 1;
+        let far = self.is_far(key);
         let bytes = validate::json_bytes(&event);
         self.held_bytes = self.held_bytes.saturating_add(bytes);
         self.held.insert(key, Held { event: Arc::new(event), bytes });
@@ -263,12 +295,12 @@ impl Reducer {
 
     /// Drops what a snapshot made useless: older events, those of another match, and those too far ahead of it.
     fn overtake(&mut self) {
-        let (position, state) = (self.position, &self.state);
         let before = self.held.len();
-        self.held.retain(|key, held| {
-            let far = key.0 == position.0 && key.1.saturating_sub(position.1) > REORDER_WINDOW as u64 + 1;
-            *key > position && !far && held.event.match_id == state.match_id
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|key, held| {
+            *key > self.position && !self.is_far(*key) && held.event.match_id == self.state.match_id
         });
+        self.held = held;
         self.held_bytes = self.held.values().map(|held| held.bytes).sum();
         self.counts.dropped += (before - self.held.len()) as u64;
     }
@@ -276,7 +308,7 @@ impl Reducer {
     /// Applies the held events that are next; how many.
     fn drain(&mut self) -> usize {
         let mut applied = 0;
-        while let Some(held) = self.next().and_then(|next| self.held.remove(&next)) {
+        while let Some(held) = self.take_next() {
             self.held_bytes -= held.bytes;
             // A refusal is kept in `last_refusal`; if it leaves a gap, the loop ends there.
             if self.take(&held.event).is_ok() && !matches!(held.event.body, Body::Unknown(_)) {
@@ -284,5 +316,12 @@ impl Reducer {
             }
         }
         applied
+    }
+
+    /// The first held event that follows the position.
+    fn take_next(&mut self) -> Option<Held> {
+        let next = self.next();
+        let key = *self.held.range((self.position.0, *next.start())..).next()?.0;
+        if self.follows(key.0, key.1) { self.held.remove(&key) } else { None }
     }
 }

@@ -40,11 +40,19 @@ impl Worker {
 
     /// Waits until the thread has ended, `deadline` at most. None: that was done before. `name` is for logs.
     pub fn end(&mut self, name: &str, deadline: Duration) -> Option<Ended> {
+        let ended = self.end_later(name, deadline);
+        if ended == Some(Ended::Late) {
+            tracing::warn!(destination = name, "did not stop within {deadline:?}, left behind");
+        }
+        ended
+    }
+
+    /// [`Self::end`] of a thread that has work left after `deadline` and ends by itself.
+    pub fn end_later(&mut self, name: &str, deadline: Duration) -> Option<Ended> {
         let thread = self.thread.take()?;
         let _inside = self.span.enter();
         // The thread sends nothing: this returns when it ends.
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(deadline) {
-            tracing::warn!(destination = name, "did not stop within {deadline:?}, left behind");
             return Some(Ended::Late);
         }
         if thread.join().is_err() {

@@ -32,11 +32,13 @@ impl Turns {
 
     /// Waits for one, in order of arrival; None: none came free within this time.
     pub async fn wait(&self, tenant: &str, within: Duration) -> Option<Turn> {
-        let turn = async {
-            let own = self.own(tenant).acquire_owned().await.ok()?;
-            Some(Turn { _all: self.all.clone().acquire_owned().await.ok()?, _own: own })
-        };
-        tokio::time::timeout(within, turn).await.ok()?
+        tokio::time::timeout(within, self.queue(tenant)).await.ok()?
+    }
+
+    /// Waits for one however long, in order of arrival. There is always one in the end: they are never closed.
+    pub async fn queue(&self, tenant: &str) -> Option<Turn> {
+        let own = self.own(tenant).acquire_owned().await.ok()?;
+        Some(Turn { _all: self.all.clone().acquire_owned().await.ok()?, _own: own })
     }
 
     fn own(&self, tenant: &str) -> Arc<Semaphore> {

@@ -95,7 +95,8 @@ impl Store {
                     WHERE id = $1 AND phase <> 'closed'"
             }
             MatchPhase::Over => {
-                "UPDATE matches SET phase = $2, ended_at = COALESCE(ended_at, $3) WHERE id = $1 AND phase <> 'closed'"
+                "UPDATE matches SET phase = $2, started_at = COALESCE(started_at, $3), ended_at = COALESCE(ended_at, $3)
+                    WHERE id = $1 AND phase <> 'closed'"
             }
             MatchPhase::Closed => {
                 "UPDATE matches SET phase = $2, ended_at = COALESCE(ended_at, $3), closed_at = $3

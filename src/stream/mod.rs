@@ -16,6 +16,7 @@ mod source;
 mod states;
 mod status;
 mod transmitter;
+mod waiting;
 
 pub use broadcast::{Broadcast, Parts, StreamError};
 pub use clock::{Clock, SystemClock};

@@ -1,8 +1,8 @@
 use super::Clock;
+use super::waiting::Waiting;
 use crate::game::adapters::{Record, Timed};
 use crate::game::{Applied, ApplyError, Body, Event, MatchState, Reducer};
 use crate::overlay::MediaMs;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where a stream's match comes from.
@@ -16,9 +16,6 @@ pub trait Source: Send {
     }
 }
 
-/// Waiting states a live feed keeps; each is whole, so an older one may go.
-const WAITING: usize = 256;
-
 /// The game server's end of a live match. Cheap to clone; pushing never waits for the stream.
 #[derive(Clone)]
 pub struct Feed {
@@ -29,7 +26,7 @@ pub struct Feed {
 #[derive(Default)]
 struct FeedInner {
     reducer: Reducer,
-    waiting: VecDeque<(MediaMs, Arc<MatchState>)>,
+    waiting: Waiting<()>,
     /// It was said that a snapshot is needed.
     told: bool,
 }
@@ -59,12 +56,9 @@ impl Feed {
         // Even an event that is refused may let held ones through.
         if after.applied > before.applied {
             let state = Arc::new(inner.reducer.state().clone());
-            if inner.waiting.len() == WAITING {
-                inner.waiting.pop_front();
-            }
             // Read under the lock, so that times never fall.
             let now = self.clock.now().as_millis() as MediaMs;
-            inner.waiting.push_back((now, state));
+            inner.waiting.push(now, state, ());
         }
         if after.refused > before.refused
             && applied.is_ok()
@@ -86,8 +80,7 @@ impl Feed {
 impl Source for Live {
     fn poll(&mut self, t: MediaMs) -> Vec<(MediaMs, Arc<MatchState>)> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = inner.waiting.iter().take_while(|(at, _)| *at <= t).count();
-        inner.waiting.drain(..due).collect()
+        inner.waiting.take_due(t).into_iter().map(|(at, state, ())| (at, state)).collect()
     }
 }
 

@@ -1,11 +1,9 @@
+use super::waiting::Waiting;
 use super::{Clock, Source};
 use crate::game::{MatchState, PictureRef, SideId, View};
 use crate::overlay::MediaMs;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-
-/// Waiting states kept; each is whole, so an older one may go.
-const WAITING: usize = 256;
 
 /// Through whose eyes a state is shown. It travels with the state: a stream that goes on with another match may look at it
 /// from another side, and what a delay still holds back of the first one must not be seen from there.
@@ -32,19 +30,17 @@ impl Eyes {
 /// The service's end of a stream whose match is reduced elsewhere: takes states, not events. Cheap to clone.
 #[derive(Clone)]
 pub struct States {
-    waiting: Weak<Mutex<Waiting>>,
+    waiting: Weak<Mutex<Waiting<Arc<Eyes>>>>,
     clock: Arc<dyn Clock>,
 }
 
-type Waiting = VecDeque<(MediaMs, Arc<MatchState>, Arc<Eyes>)>;
-
 /// The stream's end. It filters: the stream's own view is [`View::All`].
-pub struct LiveStates(Arc<Mutex<Waiting>>);
+pub struct LiveStates(Arc<Mutex<Waiting<Arc<Eyes>>>>);
 
 impl States {
     /// Both ends on the stream's clock, which must show media time.
     pub fn new(clock: Arc<dyn Clock>) -> (States, LiveStates) {
-        let waiting = Arc::<Mutex<Waiting>>::default();
+        let waiting = Arc::<Mutex<Waiting<Arc<Eyes>>>>::default();
         (States { waiting: Arc::downgrade(&waiting), clock }, LiveStates(waiting))
     }
 
@@ -52,29 +48,22 @@ impl States {
     pub fn show(&self, state: Arc<MatchState>, eyes: &Arc<Eyes>) -> bool {
         let Some(waiting) = self.waiting.upgrade() else { return false };
         let mut waiting = lock(&waiting);
-        if waiting.len() == WAITING {
-            waiting.pop_front();
-        }
         // Read under the lock, so that times never fall.
         let now = self.clock.now().as_millis() as MediaMs;
-        waiting.push_back((now, state, eyes.clone()));
+        waiting.push(now, state, eyes.clone());
         true
     }
 }
 
 impl Source for LiveStates {
     fn poll(&mut self, t: MediaMs) -> Vec<(MediaMs, Arc<MatchState>)> {
-        let due: Vec<_> = {
-            let mut waiting = lock(&self.0);
-            let due = waiting.iter().take_while(|(at, ..)| *at <= t).count();
-            waiting.drain(..due).collect()
-        };
+        let due = lock(&self.0).take_due(t);
         // Filtered on the stream's own thread, not on the game's.
         due.into_iter().map(|(at, state, eyes)| (at, Arc::new(eyes.see(&state)))).collect()
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+fn lock<T>(waiting: &Mutex<T>) -> MutexGuard<'_, T> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

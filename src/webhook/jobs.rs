@@ -90,7 +90,7 @@ impl EgressJobs {
             info.error = NOT_LISTED.to_owned();
             job.guessed = true;
             job.touched_ms = step.at_ms;
-            step.changes.push(Change::Egress(job.what.clone()));
+            step.changes.push(Change::EgressNotListed(job.what.clone()));
         }
     }
 

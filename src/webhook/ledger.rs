@@ -33,14 +33,44 @@ pub enum Outcome {
 /// What changed. When a room finishes, its participants and tracks are gone with it and are not told one by one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    RoomStarted { room: String, sid: String },
-    RoomFinished { room: String, sid: String },
-    ParticipantJoined { room: String, sid: String, identity: String },
-    ParticipantLeft { room: String, sid: String, identity: String },
-    Viewers { room: String, sid: String, now: u32, peak: u32 },
-    TrackPublished { room: String, identity: String, sid: String },
-    TrackUnpublished { room: String, identity: String, sid: String },
+    RoomStarted {
+        room: String,
+        sid: String,
+    },
+    RoomFinished {
+        room: String,
+        sid: String,
+    },
+    ParticipantJoined {
+        room: String,
+        sid: String,
+        identity: String,
+    },
+    ParticipantLeft {
+        room: String,
+        sid: String,
+        identity: String,
+    },
+    Viewers {
+        room: String,
+        sid: String,
+        now: u32,
+        peak: u32,
+    },
+    TrackPublished {
+        room: String,
+        identity: String,
+        sid: String,
+    },
+    TrackUnpublished {
+        room: String,
+        identity: String,
+        sid: String,
+    },
     Egress(Arc<EgressInfo>),
+    /// The server lists the job no more, and nobody said how it ended ([`super::NOT_LISTED`]). A guess, not the worker's word:
+    /// a server whose store was emptied lists nothing, and the worker sends on.
+    EgressNotListed(Arc<EgressInfo>),
     Ingress(Ingress),
 }
 

@@ -56,6 +56,35 @@ fn a_batch_with_a_bad_event_changes_nothing_and_the_problem_names_index_and_fiel
 }
 
 #[test]
+fn a_refused_event_is_told_what_may_follow_and_its_correction_under_the_same_number_counts() {
+    let house = House::new();
+    let session = house.feeds("m");
+    let mut sender = Sender::new("m");
+    let path = session.path("/events");
+    session.holder.post(&path, &sender.started()).expect(200);
+    let mut wrong = sender.score(1);
+    wrong["type"] = json!("action.decided");
+    wrong["data"] = json!({ "side": "x", "text": "Nd5", "confidence": 77 });
+    let mut right = wrong.clone();
+    right["type"] = json!("match.ended");
+    right["data"] = json!({ "winners": ["x"] });
+    for body in [wrong.clone(), json!([wrong])] {
+        let problem = session.holder.post(&path, &body).expect(422);
+        let words = problem["detail"].as_str().unwrap();
+        assert!(words.contains("send the correction as epoch 1, seq 2, or go on with seq 3"), "{words}");
+    }
+    let mut socket = Socket::browser(&session, "/feed");
+    assert_eq!(socket.json(), json!({ "type": "position", "epoch": 1, "seq": 1, "needSnapshot": false }));
+    socket.send(&wrong);
+    let error = socket.json();
+    assert!(error["type"] == "error" && error.to_string().contains("epoch 1, seq 2, or go on with seq 3"), "{error}");
+    let report = session.holder.post(&path, &right).expect(200);
+    assert_eq!((&report["applied"], &report["duplicates"]), (&json!(1), &json!(0)), "{report}");
+    let state = session.holder.get(&session.path("/state")).expect(200);
+    assert_eq!(state["board"]["result"]["winners"], json!(["x"]), "{state}");
+}
+
+#[test]
 fn what_is_no_event_too_large_or_of_another_type_is_refused_in_words() {
     let house = House::new();
     let session = house.feeds("m");

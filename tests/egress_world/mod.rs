@@ -47,6 +47,12 @@ impl Capture {
         self
     }
 
+    /// The worker takes this much longer to join the room.
+    pub fn slow(mut self, seconds: f64) -> Capture {
+        self.0.iter_mut().skip(1).for_each(|(at, _)| *at += seconds);
+        self
+    }
+
     /// When the first report like this came.
     pub fn first(&self, like: impl Fn(&JobInfo) -> bool) -> Option<f64> {
         self.0.iter().find(|(_, info)| like(info)).map(|(at, _)| *at)
@@ -92,10 +98,15 @@ pub struct World {
     pub doubled: bool,
     /// What the first starts are answered with instead.
     pub start_errors: Vec<ApiError>,
-    /// The job starts, and the answer is lost.
+    /// The job starts, and the answer is lost, which shows after this long, s.
     pub lost_answers: u32,
+    pub lost_after: f64,
+    /// Lists have no job before and after these, s: a slow store, and one that was emptied.
+    pub listed: (f64, f64),
     /// The worker's version refuses the probe.
     pub mute: bool,
+    /// Requests to stop get through from then on, s.
+    pub stops_from: f64,
     /// How long a stop takes, s.
     pub stop_takes: f64,
     /// What an address that is added does.
@@ -132,7 +143,10 @@ impl World {
             doubled: false,
             start_errors: Vec::new(),
             lost_answers: 0,
+            lost_after: 40.0,
+            listed: (0.0, f64::INFINITY),
             mute: false,
+            stops_from: 0.0,
             stop_takes: 0.3,
             added: UrlStatus::Active,
             starts: Vec::new(),
@@ -246,7 +260,8 @@ impl World {
             }
             Action::Start(targets) => self.begin(targets.len()),
             Action::List(_) => {
-                let jobs = self.running.iter().map(|r| r.stored.clone()).collect();
+                let listed = (self.listed.0..self.listed.1).contains(&self.now);
+                let jobs = self.running.iter().filter(|_| listed).map(|r| r.stored.clone()).collect();
                 self.answer(LATENCY, Evidence::Listed(Ok(jobs)));
             }
             Action::Probe(id) => {
@@ -300,7 +315,7 @@ impl World {
         first.id.clone_from(&id);
         let answer = if self.lost_answers > 0 {
             self.lost_answers -= 1;
-            (40.0, Err(ApiError::Timeout { host: "h".into(), after: Duration::from_secs(40) }))
+            (self.lost_after, Err(ApiError::Timeout { host: "h".into(), after: Duration::from_secs(40) }))
         } else {
             // After the first webhook, as it was seen.
             (0.3, Ok(first.clone()))
@@ -339,6 +354,10 @@ impl World {
 
     fn end(&mut self, id: String) {
         self.stops.push(self.now);
+        if self.now < self.stops_from {
+            let error = ApiError::Unreachable { host: "h".into(), why: "connection refused".into() };
+            return self.answer(LATENCY, Evidence::Stopped(id, Err(error)));
+        }
         let (now, takes) = (self.now, self.stop_takes);
         let running = self.running.as_mut().unwrap();
         let age = now - running.begun;

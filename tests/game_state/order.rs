@@ -129,14 +129,37 @@ fn unknown_type_is_counted_and_leaves_no_gap() {
 }
 
 #[test]
-fn refused_feed_line_uses_up_its_number_and_the_match_goes_on() {
+fn refused_feed_line_holds_nothing_up_and_its_number_stays_free_until_a_later_event_comes() {
     let mut r = running();
     let before = r.state().clone();
     let long = FeedLine { text: "x".repeat(501), ..FeedLine::default() };
     let error = r.apply(event(1, 2, Body::Feed(long))).unwrap_err();
     assert_eq!(error.to_string(), "data.text has 501, the limit is 500");
-    assert_eq!(*r.state(), before);
-    assert_eq!(r.apply(feed(1, 3)), Ok(Applied::Now(1)));
+    assert_eq!((r.state(), r.position(), r.next()), (&before, (1, 1), 2..=3));
+    let mut corrected = r.clone();
+    assert_eq!(corrected.apply(feed(1, 2)), Ok(Applied::Now(1)));
+    assert_eq!((lines(&corrected), corrected.next()), (vec!["2"], 3..=3));
+    // Another refusal, then on.
+    assert!(r.apply(event(1, 3, Body::Feed(FeedLine { importance: 101, ..FeedLine::default() }))).is_err());
+    assert_eq!(r.next(), 2..=4);
+    let restored = Reducer::restore(&r.save()).unwrap();
+    assert_eq!((restored.position(), restored.next()), ((1, 1), 2..=4));
+    assert_eq!(r.apply(feed(1, 6)), Ok(Applied::Held), "4 and 5 are not there yet");
+    assert_eq!(r.apply(feed(1, 3)), Ok(Applied::Now(1)), "the second one corrected, the first one left out");
+    assert_eq!(r.next(), 4..=4);
+    assert_eq!(r.apply(feed(1, 2)), Ok(Applied::Old));
+    assert_eq!(r.apply(feed(1, 5)), Ok(Applied::Held));
+    assert_eq!(r.apply(feed(1, 4)), Ok(Applied::Now(3)));
+    assert_eq!(lines(&r), ["3", "4", "5", "6"]);
+}
+
+#[test]
+fn refused_event_lets_those_by_that_waited_for_it() {
+    let mut r = running();
+    assert_eq!(r.apply(feed(1, 3)), Ok(Applied::Held));
+    let long = FeedLine { text: "x".repeat(501), ..FeedLine::default() };
+    assert!(r.apply(event(1, 2, Body::Feed(long))).is_err());
+    assert_eq!((r.position(), lines(&r), r.held()), ((1, 3), vec!["3"], 0));
 }
 
 #[test]

@@ -162,8 +162,10 @@ pub async fn phases_note_start_and_end_and_a_closed_match_stays_closed(w: &World
         (Closed, Some(10), Some(50)),
     ];
     assert_eq!(seen, expected);
+    s.set_match_phase("mat_2", Over, 4).await.unwrap();
     s.set_match_phase("mat_2", MatchPhase::Closed, 5).await.unwrap();
-    assert_eq!(s.match_(None, "mat_2").await.unwrap().ended_at, Some(5));
+    let whole = s.match_(None, "mat_2").await.unwrap();
+    assert_eq!((whole.started_at, whole.ended_at), (Some(4), Some(4)), "over at once, it has begun too");
     let open: Vec<String> = s.open_matches().await.unwrap().into_iter().map(|m| m.id).collect();
     assert_eq!(open, ["mat_3"]);
     assert!(matches!(s.set_match_phase("mat_9", Over, 1).await, Err(StoreError::NotFound("match"))));

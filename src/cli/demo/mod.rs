@@ -100,8 +100,11 @@ pub fn run(args: Demo) -> anyhow::Result<ExitCode> {
             own.push(Box::new(RtmpOutput::spawn(target, options)?));
         }
     }
+    let mut job = None;
     if let Some(room) = &room {
-        own.extend(room_outputs(&runtime, room, through_egress, &video, &outputs.room)?);
+        let (of_room, observer) = room_outputs(&runtime, room, through_egress, &video, &outputs.room)?;
+        own.extend(of_room);
+        job = observer;
     }
     own.push(Box::new(FileOutput::create(&file, true)?));
     say!("recording to {}", file.display());
@@ -145,6 +148,7 @@ pub fn run(args: Demo) -> anyhow::Result<ExitCode> {
     let refused = refused(&api.service);
     runtime.block_on(async {
         api.service.leave_air(LEAVE_AIR).await;
+        on_air::let_go(job).await;
         let _ = end_calls.send(());
         api.close(CLOSE_CALLS).await;
         // A panic was logged; there is nothing left to lose.

@@ -1,7 +1,7 @@
 //! What a LiveKit server tells: in the log, and at `/status.json` for `agentcast check --service`.
 
 use crate::http::api::problem::{Kind, Problem};
-use crate::webhook::{Change, Hub};
+use crate::webhook::{Change, Hub, NOT_LISTED};
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
@@ -64,6 +64,9 @@ pub async fn tell(mut changes: Receiver<Change>) {
                     info.room_name,
                     word(info.status())
                 );
+            }
+            Ok(Change::EgressNotListed(info)) => {
+                tracing::warn!("egress {:?} of {:?}: {NOT_LISTED}", info.egress_id, info.room_name);
             }
             Ok(Change::Ingress(ingress)) => {
                 let state = if ingress.live { "live" } else { "ended" };

@@ -26,6 +26,7 @@ struct Saved<'a> {
     form: u32,
     state: &'a MatchState,
     position: Key,
+    refused: u64,
     lost: bool,
     held: Vec<&'a Event>,
     counts: Counts,
@@ -40,6 +41,8 @@ struct Form {
 struct Read {
     state: MatchState,
     position: Key,
+    #[serde(default)]
+    refused: u64,
     lost: bool,
     held: Vec<Value>,
     counts: Counts,
@@ -52,6 +55,7 @@ impl Reducer {
             form: FORM,
             state: &self.state,
             position: self.position,
+            refused: self.refused,
             lost: self.lost,
             held: self.held.values().map(|held| &*held.event).collect(),
             counts: self.counts,
@@ -70,6 +74,7 @@ impl Reducer {
         let mut reducer = Reducer {
             state: Arc::new(read.state),
             position: read.position,
+            refused: read.refused,
             lost: read.lost,
             counts: read.counts,
             ..Reducer::default()

@@ -76,8 +76,10 @@ pub enum PaceWord {
 }
 
 /// Feeds one event, an array of events, NDJSON, or a native record. All or nothing: the problem names the first bad event
-/// by its `index`. Sending something twice does no harm: events are known by `(epoch, seq)`. Answered when what was applied
-/// is on disk.
+/// by its `index`, and uses up no number: send the correction under the same ones. After a single event that was refused
+/// you may also go on with the next number, but not after `match.started`, `state.snapshot` and `state.patch`, on which
+/// others build, nor after what is no event at all; the problem's `detail` says what may follow. Sending something twice
+/// does no harm: events are known by `(epoch, seq)`. Answered when what was applied is on disk.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/events", tag = "feed",
     params(("id" = String, Path, description = "id of the session"), FeedQuery),
@@ -110,11 +112,15 @@ pub(super) async fn post_events(
     }
     let began = Instant::now();
     let fed = match record(&query)? {
-        Some((format, pace)) => {
-            request.extensions_mut().insert(BodyLimit(RECORD_BYTES));
-            let extract::Body(body) = extract::Body::from_request(request, &api).await?;
-            live.feed_record(format, &body, pace).await
-        }
+        // Its turn comes before its body: so many are in memory and no more.
+        Some((format, pace)) => match live.record_turn().await {
+            Ok(turn) => {
+                request.extensions_mut().insert(BodyLimit(RECORD_BYTES));
+                let extract::Body(body) = extract::Body::from_request(request, &api).await?;
+                turn.feed(format, body.into(), pace).await
+            }
+            Err(error) => Err(error),
+        },
         None => {
             let lines = is_lines(request.headers())?;
             let extract::Body(body) = extract::Body::from_request(request, &api).await?;
@@ -187,7 +193,8 @@ pub enum Everybody {
 /// A WebSocket for feeding. The first message from the service is `{"type":"position","epoch":…,"seq":…,"needSnapshot":…}`:
 /// the last event it has. Each text sent is one wire event or an array of them. The service answers with
 /// `{"type":"ack","epoch":…,"seq":…,…}` (one for all that came together), `{"type":"need_snapshot",…}` and
-/// `{"type":"error","message":n,"problem":…}`; after an error the socket stays open. Without `Authorization` the first text
+/// `{"type":"error","message":n,"problem":…}`; after an error the socket stays open, and the number of what was refused is
+/// free until a later event is taken: send the correction before that, or under a new number. Without `Authorization` the first text
 /// must be `{"type":"auth","token":"…"}`; sent later, it brings a newer token. Close codes: 4401 refused, revoked or
 /// expired, 4408 silent for a minute, 4410 match closed, 1009 message over 64 KiB, 1012 service restarts.
 #[utoipa::path(
@@ -435,8 +442,10 @@ fn problem(error: FeedError) -> Problem {
             let detail = format!("too many events: at most {per_second} a second; nothing of this call was taken");
             Problem::new(Kind::TOO_FAST, detail).limit(per_second.into()).retry_after(retry_ms.div_ceil(1_000).max(1))
         }
-        FeedError::Busy { retry_ms } => Problem::new(Kind::TOO_FAST, "too many records are being read; try again")
-            .retry_after(retry_ms.div_ceil(1_000).max(1)),
+        FeedError::Busy { retry_ms } => {
+            Problem::new(Kind::TOO_FAST, "too many records are being sent; nothing of this one was taken")
+                .retry_after(retry_ms.div_ceil(1_000).max(1))
+        }
         FeedError::Closed => Problem::new(Kind::CONFLICT, "the match is closed"),
         FeedError::Record(words) => Problem::field("body", format!("the record cannot be read: {words}")),
         FeedError::Store(words) => Problem::internal(words),

@@ -9,14 +9,19 @@ use crate::output::key::RtmpTarget;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What the destination tells the thread.
 pub(super) enum Order {
     Add(RtmpTarget),
     Remove(TargetId),
-    Stop { by: Instant },
+    Stop,
 }
+
+/// A job that was told to stop is looked after for this long at most: the longest answer to its start, the search for it when
+/// there is none, and its end.
+const LONGEST_END: Duration = Duration::from_secs(120);
 
 /// The words for a job that may still run.
 pub(super) fn unfinished(waited: Duration) -> String {
@@ -35,6 +40,8 @@ pub(super) struct Driver {
     targets: Vec<(TargetId, RtmpTarget)>,
     shared: Arc<Shared>,
     requests: JoinSet<Evidence>,
+    /// Whether LiveKit knows that the job shall stop.
+    told_job: watch::Sender<bool>,
     /// For logs.
     told: (State, Option<String>),
 }
@@ -46,45 +53,44 @@ impl Driver {
         job: Job,
         targets: Vec<(TargetId, RtmpTarget)>,
         shared: Arc<Shared>,
+        told_job: watch::Sender<bool>,
     ) -> Self {
         let told = (State::Idle, None);
-        Self { api: Arc::new(api), settings, job, targets, shared, requests: JoinSet::new(), told }
+        Self { api: Arc::new(api), settings, job, targets, shared, requests: JoinSet::new(), told_job, told }
     }
 
-    /// Runs until it was told to stop and the job has ended, or the time for that is over.
+    /// Runs until it was told to stop and the job has ended. Whoever told it waits less long than that: a job that was left
+    /// alone would go on sending as long as somebody publishes in its room.
     pub async fn run(mut self, mut orders: Receiver<Order>, mut webhooks: Receiver<JobInfo>) {
-        let mut stop_by: Option<(Instant, Instant)> = None;
+        let mut stopping: Option<Instant> = None;
         loop {
             let now = Instant::now();
             while let Some(action) = self.job.poll(now) {
                 self.request(action);
             }
-            if let Some((begun, by)) = stop_by
-                && (self.job.is_over() || now >= by)
-            {
-                self.end(now.saturating_duration_since(begun));
-                return;
+            if let Some(begun) = stopping {
+                let waited = now.saturating_duration_since(begun);
+                if self.job.is_over() || waited >= LONGEST_END {
+                    return self.end(waited);
+                }
+                self.told_job.send_if_modified(|told| !std::mem::replace(told, self.job.is_told()) && *told);
             }
             self.publish(now);
-            let mut wake = self.job.wake(now);
-            if let Some((_, by)) = stop_by {
-                wake = wake.min(by);
-            }
+            let wake = self.job.wake(now);
             tokio::select! {
                 biased;
-                order = orders.recv() => match order {
+                order = orders.recv(), if stopping.is_none() => match order {
                     Some(Order::Add(target)) => {
                         let id = self.job.add_target(&target.address(), Instant::now());
                         self.targets.push((id, target));
                     }
                     Some(Order::Remove(id)) => _ = self.job.remove_target(id),
-                    Some(Order::Stop { by }) => {
+                    // The destination is gone, and its order to stop found no room.
+                    Some(Order::Stop) | None => {
                         let now = Instant::now();
                         self.job.close(now);
-                        stop_by = Some((now, by));
+                        stopping = Some(now);
                     }
-                    // The destination is gone, which cannot be without a stop unless its thread panicked.
-                    None => return,
                 },
                 Some(answer) = self.requests.join_next() => {
                     // Requests do not panic, and none is aborted while this runs.
@@ -166,17 +172,26 @@ impl Driver {
             self.told = (state, error);
         }
         let mut life = self.shared.life();
-        life.retry_at = outlook.retry.map(|left| now + left);
-        life.outlook = outlook;
+        if !life.ended {
+            life.retry_at = outlook.retry.map(|left| now + left);
+            life.outlook = outlook;
+        }
     }
 
     fn end(self, waited: Duration) {
         let mut outlook = self.job.outlook(Instant::now());
-        if !self.job.is_over() {
+        let (room, job) = (&*self.settings.room, self.job.id().unwrap_or("-"));
+        if self.job.is_over() && !self.job.may_send_on() {
+            tracing::info!(destination = "egress", room, "stopped after {waited:.1?}");
+        } else {
             outlook.state = State::Stopped;
-            outlook.error = Some(unfinished(waited));
+            let words = unfinished(waited);
+            tracing::error!(destination = "egress", room, job, "{words}");
+            outlook.error = Some(words);
         }
         let mut life = self.shared.life();
-        (life.ended, life.retry_at, life.outlook) = (true, None, outlook);
+        if !life.ended {
+            (life.ended, life.retry_at, life.outlook) = (true, None, outlook);
+        }
     }
 }

@@ -85,12 +85,16 @@ enum Phase {
     Waiting,
     Starting {
         targets: Vec<TargetId>,
+        /// Workers that were in the room before: none of them is ours.
+        before: Vec<String>,
     },
     /// The start was not answered; there may be a job.
     Uncertain {
         since: Instant,
         targets: Vec<TargetId>,
-        listed: u32,
+        before: Vec<String>,
+        /// A job that looks like it and whose worker is not in the room. No other is started beside it.
+        lookalike: Option<String>,
     },
     Running(Run),
     Stopping {
@@ -99,6 +103,8 @@ enum Phase {
         sent: bool,
         /// The request is not made before.
         again: Instant,
+        /// The server lists it no more: the room tells whether it still runs.
+        unlisted: bool,
     },
     /// Only a person can mend it.
     Resting,
@@ -166,6 +172,8 @@ pub struct Job {
     closing: bool,
     /// Needed a person when it was closed.
     gave_up: bool,
+    /// Closed, and the end of the last job was never seen.
+    unseen: bool,
     jobs: u64,
     retries: u64,
 }
@@ -201,6 +209,7 @@ impl Job {
             next_probe: now,
             closing: false,
             gave_up: false,
+            unseen: false,
             jobs: 0,
             retries: 0,
             rules,
@@ -236,6 +245,19 @@ impl Job {
     #[must_use]
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ended)
+    }
+
+    /// Closed, and nothing of ours runs any more or LiveKit has taken the request to stop it.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        let told = matches!(self.phase, Phase::Stopping { sent: true, .. }) && self.commanding != Some(Command::Stop);
+        self.closing && (told || self.is_over())
+    }
+
+    /// Over, and for all that is known the job was told to stop and sends on.
+    #[must_use]
+    pub fn may_send_on(&self) -> bool {
+        self.unseen
     }
 
     /// The id of the job under way.
@@ -297,18 +319,15 @@ impl Job {
         }
         match &mut self.phase {
             Phase::Waiting => {
-                let seen = self.room_seen.as_ref();
-                let there =
-                    seen.is_some_and(|(at, view)| view.publishing && now.saturating_duration_since(*at) < FRESH);
-                if self.closing || now < self.not_before || !there {
-                    return None;
-                }
+                let fresh = |at: Instant| now.saturating_duration_since(at) < FRESH;
+                let there = self.room_seen.as_ref().filter(|(at, view)| view.publishing && fresh(*at));
+                let (_, view) = there.filter(|_| !self.closing && now >= self.not_before)?;
                 let due = self.targets.iter().filter(|t| t.is_wanted() && t.due <= now);
                 let targets: Vec<_> = due.map(|t| t.id).collect();
                 if targets.is_empty() {
                     return None;
                 }
-                self.phase = Phase::Starting { targets: targets.clone() };
+                self.phase = Phase::Starting { targets: targets.clone(), before: view.workers.clone() };
                 Some((Command::Start, Action::Start(targets)))
             }
             Phase::Stopping { id, sent, again, .. } if !*sent && now >= *again => {
@@ -341,7 +360,7 @@ impl Job {
                 let probe = run.status == JobStatus::Active && !run.mute;
                 (run.status <= JobStatus::Active, Some(Some(run.id.clone())), probe.then(|| run.id.clone()))
             }
-            Phase::Stopping { id, sent, .. } => (false, sent.then(|| Some(id.clone())), None),
+            Phase::Stopping { id, sent, unlisted, .. } => (*unlisted, sent.then(|| Some(id.clone())), None),
             Phase::Starting { .. } | Phase::Resting | Phase::Ended => (false, None, None),
         }
     }
@@ -349,6 +368,8 @@ impl Job {
     /// What time alone brings about.
     fn pass_time(&mut self, now: Instant) {
         let for_long = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        // Nobody tells it to stop later.
+        let may_give_up = !self.closing || self.is_told();
         match &mut self.phase {
             Phase::Running(run) => {
                 let live: Vec<_> = run.slots.iter().filter(|s| s.is_live(&self.rules, now)).map(|s| s.target).collect();
@@ -373,9 +394,16 @@ impl Job {
                     self.restart("the job is active and sends nothing to any address; it is started anew", now);
                 }
             }
-            Phase::Stopping { since, .. } if for_long(*since, self.rules.stop) => self.stopped(),
-            Phase::Uncertain { since, .. } if for_long(*since, self.rules.uncertain) => {
-                self.phase = Phase::Waiting;
+            Phase::Stopping { since, .. } if for_long(*since, self.rules.stop) && may_give_up => {
+                self.unseen = self.closing;
+                self.stopped();
+            }
+            Phase::Uncertain { since, lookalike, .. } if for_long(*since, self.rules.uncertain) => {
+                self.phase = match lookalike.take() {
+                    Some(id) => Phase::Stopping { id, since: now, sent: false, again: now, unlisted: false },
+                    None => Phase::Waiting,
+                };
+                self.next_list = now + self.rules.list_fast;
                 self.pause(Duration::ZERO, now);
             }
             Phase::Waiting if self.closing => self.phase = Phase::Ended,
@@ -482,7 +510,7 @@ impl Job {
         let lived = run.live_since.map(|at| now.saturating_duration_since(at)).unwrap_or_default();
         // What is ending already is not told again.
         let sent = run.status >= JobStatus::Ending;
-        self.phase = Phase::Stopping { id: run.id.clone(), since: now, sent, again: now };
+        self.phase = Phase::Stopping { id: run.id.clone(), since: now, sent, again: now, unlisted: false };
         self.next_list = now + self.rules.list_fast;
         lived
     }

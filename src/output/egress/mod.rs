@@ -35,7 +35,7 @@ use livekit_protocol::EgressInfo;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Webhooks that wait for the thread. More are dropped: the next list makes up for them.
 const WEBHOOKS: usize = 64;
@@ -52,8 +52,8 @@ pub struct EgressSettings {
     pub encoding: Encoding,
 }
 
-/// RTMP(S) destinations that LiveKit's Egress service serves with one job. Dropping it without [`Destination::stop`] gives
-/// it half a second to have the job stopped.
+/// RTMP(S) destinations that LiveKit's Egress service serves with one job. A job takes up to 30 s to stop: its thread goes on
+/// until that is done or cannot be, also after [`Destination::stop`] or a drop has returned. [`Observer`] tells when.
 pub struct EgressOutput {
     shared: Arc<Shared>,
     worker: Worker,
@@ -62,10 +62,11 @@ pub struct EgressOutput {
     next_target: u32,
 }
 
-/// Where webhooks about jobs go in. Cheap to clone.
+/// Where webhooks about jobs go in, and what is left of a destination that was stopped. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Observer {
     webhooks: mpsc::Sender<JobInfo>,
+    told: watch::Receiver<bool>,
 }
 
 impl Observer {
@@ -75,10 +76,17 @@ impl Observer {
         self.webhooks.try_send(info.into()).is_ok()
     }
 
-    /// The destination has ended.
+    /// The destination has ended, and so has its job, as far as can be known.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.webhooks.is_closed()
+    }
+
+    /// Ready once the destination was stopped and LiveKit has taken the request to stop its job, or there is none to stop. A
+    /// process that ends before leaves a job behind that nobody stops.
+    pub async fn told(&self) {
+        // Without its thread there is nobody left to tell.
+        let _ = self.told.clone().wait_for(|told| *told).await;
     }
 }
 
@@ -93,7 +101,7 @@ struct Life {
     names: Vec<(TargetId, String)>,
     outlook: Outlook,
     retry_at: Option<Instant>,
-    /// Of a stop that is under way or over.
+    /// Says how it ended for whoever stopped it, and changes no more.
     ended: bool,
 }
 
@@ -125,14 +133,15 @@ impl EgressOutput {
         let shared = Arc::new(Shared { life: Mutex::new(Life { names, outlook, retry_at: None, ended: false }) });
         let (orders, orders_in) = mpsc::channel(ORDERS);
         let (webhooks, webhooks_in) = mpsc::channel(WEBHOOKS);
-        let driver = Driver::new(api, settings, job, targets, shared.clone());
+        let (tell, told) = watch::channel(false);
+        let driver = Driver::new(api, settings, job, targets, shared.clone(), tell);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let worker = Worker::spawn("egress", move || {
             runtime.block_on(driver.run(orders_in, webhooks_in));
             // A request under way must not hold the thread.
             runtime.shutdown_background();
         })?;
-        Ok(Self { shared, worker, orders, observer: Observer { webhooks }, next_target })
+        Ok(Self { shared, worker, orders, observer: Observer { webhooks, told }, next_target })
     }
 
     /// For the webhook hub.
@@ -171,13 +180,12 @@ impl EgressOutput {
         if !self.worker.runs() {
             return;
         }
-        let by = Instant::now() + deadline;
-        // A full channel means a thread that no longer takes orders; it is left behind then.
-        let _ = self.orders.try_send(Order::Stop { by });
-        // The thread ends by itself at the deadline; the rest is for its last breath.
-        self.worker.end("egress", deadline + Duration::from_millis(250));
+        // Where there is no room for it, the thread stops when this is gone.
+        let _ = self.orders.try_send(Order::Stop);
+        self.worker.end_later("egress", deadline);
         let mut life = self.shared.life();
         if !life.ended {
+            (life.ended, life.retry_at) = (true, None);
             life.outlook.state = State::Stopped;
             life.outlook.error = Some(driver::unfinished(deadline));
         }

@@ -52,9 +52,10 @@ const SETTLED: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// Left of the time to stop for saying goodbye.
 const GOODBYE: Duration = Duration::from_millis(400);
-/// Until what was handed to the peer connection has arrived, at most; and how long the server gets to pass it on.
-const LAST_PACKETS: Duration = Duration::from_millis(300);
-const PASS_ON: Duration = Duration::from_millis(50);
+/// Until the media that was handed to the peer connection is on the wire.
+const LAST_PACKETS: Duration = Duration::from_millis(50);
+/// Until the server has the last data packets: it drops what comes after the Leave.
+const LAST_DATA: Duration = Duration::from_millis(300);
 /// Between two rounds of telling newcomers the match.
 const GREET_PAUSE: Duration = Duration::from_millis(500);
 /// More newcomers at once are not named one by one.
@@ -226,11 +227,13 @@ impl<'a> Session<'a> {
             // Leave before the close: viewers' pages show at once that the stream is over, not that it stalls. And after
             // what was handed on last, which the peer connection spreads over some milliseconds.
             let left = self.shared.time_to_stop().unwrap_or(GOODBYE).saturating_sub(GOODBYE / 2);
-            let (flush, flushed) = oneshot::channel();
-            self.command(PeerCommand::Flush(flush));
-            let arrived = tokio::time::timeout(left.min(LAST_PACKETS), flushed);
-            let _ = tokio::join!(arrived, tokio::time::sleep(left.min(PASS_ON)));
-            let _ = tokio::time::timeout(left, join::leave(&self.signal)).await;
+            let by = tokio::time::Instant::now() + left;
+            let (drained, done) = oneshot::channel();
+            self.command(PeerCommand::Drained(drained));
+            // A channel that never opened, or a peer connection that is gone, answers with an error at once.
+            let data = tokio::time::timeout((left / 2).min(LAST_DATA), done);
+            let _ = tokio::join!(tokio::time::sleep((left / 2).min(LAST_PACKETS)), data);
+            let _ = tokio::time::timeout_at(by, join::leave(&self.signal)).await;
         }
         let peers = [Some(self.publisher), self.subscriber].into_iter().flatten().collect();
         (end, self.signal, peers, lived)

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | `agent.thinking` | its delta is added to the waiting one of the same thought |
 //! | `state.patch` of nothing but pictures in picture zones | joined with the waiting one: the latest picture counts |
-//! | `state.snapshot` | replaces the patches and snapshots that wait before it |
+//! | `state.snapshot`, unless it is large | replaces the patches and snapshots that wait before it |
 //!
 //! What is joined bears the number and the time of its last event and stands for all numbers since the entry before it
 //! ([`Reducer::apply_joined`]), so no gap arises. The state that comes out is the one that the events by themselves would
 //! have made; only a thought's [`arrivals`](crate::game::Thought::arrivals) are fewer. The events by themselves are kept
 //! beside it until then: should the outcome be refused, they are applied one by one.
 
+use super::round::HEAVY_BYTES;
 use crate::game::limits::NAME_CHARS;
 use crate::game::{ApplyError, Body, Event, MatchState, Reducer, Snapshot, ZoneContent, apply};
 use serde_json::{Map, Value};
@@ -73,7 +74,9 @@ pub(super) struct Waiting {
 /// Whether an event is of a kind that can wait.
 pub(super) fn can_wait(event: &Event) -> bool {
     match &event.body {
-        Body::AgentThinking(_) | Body::StateSnapshot(_) => true,
+        Body::AgentThinking(_) => true,
+        // Beyond the limit nothing is looked at that costs much.
+        Body::StateSnapshot(board) => board.bytes() <= HEAVY_BYTES,
         Body::StatePatch(patch) => pictures(patch).is_some(),
         _ => false,
     }
@@ -158,8 +161,11 @@ impl Waiting {
             board.is_none_or(|board| board.sides.keys().eq(next.sides.keys()))
         };
         // A snapshot that jumps, or that held events may follow, goes by itself.
-        let ((epoch, seq), next) = (self.last.unwrap_or(reducer.position()), &fresh[0].1);
-        let follows = next.epoch == epoch && seq.checked_add(1) == Some(next.seq);
+        let next = &fresh[0].1;
+        let follows = match self.last {
+            Some((epoch, seq)) => next.epoch == epoch && seq.checked_add(1) == Some(next.seq),
+            None => reducer.follows(next.epoch, next.seq),
+        };
         if self.alone || !follows || reducer.needs_snapshot() || reducer.held() > 0 {
             let [(index, event)] = fresh else { return Err(CannotWait::Full) };
             let Body::StateSnapshot(next) = &event.body else { return Err(CannotWait::Full) };

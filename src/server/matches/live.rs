@@ -1,7 +1,7 @@
 //! One live match as everybody but its writer sees it: the newest state, who watches, what it may take.
 
 use super::limiter::{Limiter, Rate};
-use super::round::{Answer, Call, position};
+use super::round::{Answer, Call, CallKind, position};
 use super::sweep::Rules;
 use super::{Allowance, FeedError, FeedReport, LiveMatch, Screen, joining};
 use crate::config::Config;
@@ -31,8 +31,12 @@ pub(super) struct Parts {
     pub store: Store,
     pub bus: Bus,
     pub config: Arc<RwLock<Arc<Config>>>,
-    /// At reading records, 8 MiB each.
+    /// At sending and keeping records in memory, 8 MiB each.
+    pub senders: Arc<Turns>,
+    /// At reading them.
     pub readers: Arc<Turns>,
+    /// At rounds of events that take long.
+    pub rounds: Arc<Turns>,
     /// Rises whenever a match is opened, starts, is over or closed.
     pub changes: watch::Sender<u64>,
 }
@@ -177,7 +181,12 @@ impl Live {
                 record.started_at = record.started_at.or(Some(now));
                 record.ended_at = None;
             }
-            MatchPhase::Over | MatchPhase::Closed => record.ended_at = record.ended_at.or(Some(now)),
+            MatchPhase::Over => {
+                // It may have been fed whole.
+                record.started_at = record.started_at.or(Some(now));
+                record.ended_at = record.ended_at.or(Some(now));
+            }
+            MatchPhase::Closed => record.ended_at = record.ended_at.or(Some(now)),
         }
         record.phase = phase;
         Some(record.clone())
@@ -203,13 +212,13 @@ impl Live {
     }
 
     /// Has the writer apply these events, in order of their numbers, and waits until they are logged.
-    pub(super) async fn write(&self, events: Vec<(usize, Event)>, over: bool) -> Answer {
+    pub(super) async fn write(&self, events: Vec<(usize, Event)>, kind: CallKind) -> Answer {
         if self.closed.is_cancelled() {
             return Err(FeedError::Closed);
         }
         self.heard.store(now_ms(), Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        match self.inbox.try_send(Message::Feed(Call { events, over, answer })) {
+        match self.inbox.try_send(Message::Feed(Call { events, kind, answer })) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(self.too_fast(BUSY)),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(FeedError::Closed),
@@ -263,13 +272,13 @@ impl LiveMatch {
 
     /// Applies wire events, all or nothing. Returns when they are logged.
     ///
-    /// Of several events in one call the order is that of their numbers. A call of one event that is refused uses up the
-    /// event's number as [`Reducer`] says; a refused call of several events uses up none.
+    /// Of several events in one call the order is that of their numbers. After a call of one event that is refused the next
+    /// event may leave that number out, as [`Reducer`] says; after a refused call of several it may not.
     ///
     /// # Errors
     ///
     /// [`FeedError::TooFast`] beyond the match's limit, unless the events are such that only the outcome counts
-    /// (`agent.thinking`, pictures in picture zones, `state.snapshot`): those wait a moment and are joined.
+    /// (`agent.thinking`, pictures in picture zones, a `state.snapshot` that is not large): those wait a moment and are joined.
     pub async fn feed(&self, events: Vec<Event>) -> Result<FeedReport, FeedError> {
         if self.live.closed.is_cancelled() {
             return Err(FeedError::Closed);
@@ -284,7 +293,8 @@ impl LiveMatch {
         });
         match taken {
             Err(wait) if !can_wait => Err(self.live.too_fast(wait)),
-            taken => self.live.write(self.live.ordered(events)?, taken.is_err()).await,
+            Err(_) => self.live.write(self.live.ordered(events)?, CallKind::Over).await,
+            Ok(()) => self.live.write(self.live.ordered(events)?, CallKind::Usual).await,
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) fn replay(saved: &SavedMatch) -> (Reducer, Vec<String>) {
     };
     for logged in &saved.events {
         match read(logged) {
-            // A refusal was one the first time too, and used up its number.
+            // A refusal was one the first time too, and lets the next one by.
             Ok((first, event)) => {
                 let _ = reducer.apply_joined(first, event);
             }

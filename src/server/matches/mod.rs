@@ -31,7 +31,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-pub use records::RECORD_BYTES;
+pub use records::{RECORD_BYTES, RecordTurn};
 pub use registry::Place;
 
 /// Takes the states of a match; false: it wants no more.
@@ -54,7 +54,7 @@ pub struct LiveMatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedReport {
-    /// Newest event that the state includes, or that was refused with its number used up: the next one follows it.
+    /// Newest event that the state includes: the next one follows it.
     pub epoch: u64,
     pub seq: u64,
     /// Events of this call that changed the state, or were joined to one that did.
@@ -78,8 +78,8 @@ pub enum FeedError {
     /// Too many events; nothing of the call was taken.
     #[error("too many events: at most {per_second} a second; try again in {retry_ms} ms")]
     TooFast { per_second: u32, retry_ms: u64 },
-    /// Too many records are being read; nothing of this one was taken.
-    #[error("too many records are being read; try again in {retry_ms} ms")]
+    /// Too many records are being sent or read; nothing of this one was taken.
+    #[error("too many records are being sent; try again in {retry_ms} ms")]
     Busy { retry_ms: u64 },
     #[error("the match is closed")]
     Closed,

@@ -6,12 +6,13 @@
 //! is the same, it is another game and begins a new epoch.
 
 use super::live::Live;
-use super::round::refused;
+use super::round::{CallKind, refused};
 use super::{FeedError, FeedReport, LiveMatch, Pace};
 use crate::game::adapters::{self, Format, Record, Timed};
 use crate::game::wire::VERSION;
 use crate::game::{Body, Event, Reducer};
 use crate::server::now_ms;
+use crate::server::turns::Turn;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub const RECORD_BYTES: usize = 8 << 20;
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1_000.0;
 /// Events of a playing record that go in at once, when many are due.
 const AT_ONCE: usize = 512;
-/// A record waits so long for its turn to be read.
+/// A record waits so long for its turn to be sent, and to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A playing record tries again after this when the store refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -118,24 +119,48 @@ fn read(bytes: &[u8], format: Option<Format>, reference: &str) -> Result<Record,
     Ok(record)
 }
 
+/// The right to send one record to a match, and to have it in memory.
+pub struct RecordTurn {
+    live: Arc<Live>,
+    turn: Turn,
+}
+
 impl LiveMatch {
-    /// Feeds a native record of at most [`RECORD_BYTES`]. It counts as one event, however many it holds.
+    /// Asks for the right to send a record, before its body is taken in; waits for it a while. It counts as one event, however
+    /// many the record holds.
     ///
-    /// A record that is fed [`Pace::AtOnce`] and breaks off, or has no result, is one that goes on: its match does not end.
-    pub async fn feed_record(&self, format: Option<Format>, body: &[u8], pace: Pace) -> Result<FeedReport, FeedError> {
-        if body.len() > RECORD_BYTES {
-            let problem = format!("it has {} bytes, the limit is {RECORD_BYTES}", body.len());
-            return Err(FeedError::Record(problem));
-        }
+    /// # Errors
+    ///
+    /// [`FeedError::Busy`] when too many are being sent, [`FeedError::TooFast`] and [`FeedError::Closed`].
+    pub async fn record_turn(&self) -> Result<RecordTurn, FeedError> {
         if self.live.closed.is_cancelled() {
             return Err(FeedError::Closed);
         }
         let taken = self.live.limiter(|limiter, rate, now| limiter.take(1, false, rate, now));
         taken.map_err(|wait| self.live.too_fast(wait))?;
-        let body = body.to_vec();
+        let turn = self.live.parts.senders.wait(&self.live.record().tenant_id, PATIENCE).await;
+        Ok(RecordTurn { live: self.live.clone(), turn: turn.ok_or(FeedError::Busy { retry_ms: 1_000 })? })
+    }
+
+    /// [`LiveMatch::record_turn`] and [`RecordTurn::feed`].
+    pub async fn feed_record(&self, format: Option<Format>, body: &[u8], pace: Pace) -> Result<FeedReport, FeedError> {
+        self.record_turn().await?.feed(format, body.to_vec(), pace).await
+    }
+}
+
+impl RecordTurn {
+    /// Feeds a native record of at most [`RECORD_BYTES`].
+    ///
+    /// A record that is fed [`Pace::AtOnce`] and breaks off, or has no result, is one that goes on: its match does not end.
+    pub async fn feed(self, format: Option<Format>, body: Vec<u8>, pace: Pace) -> Result<FeedReport, FeedError> {
+        if body.len() > RECORD_BYTES {
+            let problem = format!("it has {} bytes, the limit is {RECORD_BYTES}", body.len());
+            return Err(FeedError::Record(problem));
+        }
+        let RecordTurn { live, turn } = self;
         // A caller that leaves must not leave half of it done.
-        let live = self.live.clone();
         let fed = tokio::spawn(async move {
+            let _turn = turn;
             match pace {
                 Pace::AtOnce => at_once(&live, format, body).await,
                 Pace::Recorded { speed } => recorded(&live, format, body, speed).await,
@@ -151,7 +176,7 @@ async fn at_once(live: &Arc<Live>, format: Option<Format>, body: Vec<u8>) -> Res
     let record = in_turn(live, move || read(&body, format, &reference)).await??;
     if record.format == Format::Wire {
         let events = live.ordered(record.events.into_iter().map(|timed| timed.event).collect())?;
-        let report = live.write(events, false).await?;
+        let report = live.write(events, CallKind::Record).await?;
         clear(live, &mut slot).await;
         return Ok(report);
     }
@@ -160,7 +185,7 @@ async fn at_once(live: &Arc<Live>, format: Option<Format>, body: Vec<u8>) -> Res
     let planned = in_turn(live, move || plan(mark.as_ref(), position, unfinished(record))).await??;
     let mut report = match planned.events.is_empty() {
         true => report,
-        false => live.write(live.ordered(planned.events)?, false).await?,
+        false => live.write(live.ordered(planned.events)?, CallKind::Record).await?,
     };
     report.duplicates += planned.known;
     slot.player = None;
@@ -296,7 +321,7 @@ async fn recorded(
     live.parts.store.put_record(&live.id, &kept).await.map_err(|error| FeedError::Store(error.to_string()))?;
     let mut player = Player::new(live.clone(), record, play);
     let due = player.due_now();
-    let begun = live.write(player.batch(due), false).await;
+    let begun = live.write(player.batch(due), CallKind::Record).await;
     match begun {
         Ok(_) => player.next = due,
         Err(_) => clear_play(live).await,
@@ -413,14 +438,14 @@ impl Player {
             // Anything beyond a year is the same: nobody waits for it.
             tokio::time::sleep_until(start + Duration::from_millis(wait.min(31_536_000_000))).await;
             let end = self.due_now().max(self.next + 1);
-            match self.live.write(self.batch(end), false).await {
+            match self.live.write(self.batch(end), CallKind::Record).await {
                 Ok(_) => self.next = end,
                 Err(FeedError::Closed) => return std::future::pending().await,
                 // What comes of the record may not fit what others fed: event by event then.
                 Err(FeedError::Event { .. }) => {
                     for i in self.next..end {
                         let event = vec![(0, self.events[i].event.clone())];
-                        if let Err(error) = self.live.write(event, false).await {
+                        if let Err(error) = self.live.write(event, CallKind::Record).await {
                             tracing::warn!(id = %self.live.id, "event {} of a record that plays was refused: {error}", i + 1);
                         }
                     }

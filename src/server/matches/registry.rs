@@ -19,6 +19,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Matches that are read at once at the start.
 const READERS: usize = 8;
+/// Native records that are in memory at once, 8 MiB each, and of one tenant.
+const SENDERS: (usize, usize) = (16, 4);
 /// Native records that are read at once, and of one tenant.
 const RECORDS: (usize, usize) = (4, 2);
 /// How long a writer has to take its last snapshot.
@@ -67,9 +69,20 @@ impl Matches {
     pub async fn restore(context: Context) -> Result<Matches, StartError> {
         let Context { store, bus, config, .. } = context;
         let stop = CancellationToken::new();
-        let readers = Arc::new(Turns::new(RECORDS.0, RECORDS.1));
+        let (senders, readers) = (Turns::new(SENDERS.0, SENDERS.1), Turns::new(RECORDS.0, RECORDS.1));
+        // Half the cores for one tenant: whatever its matches do, those of others find one.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let rounds = Turns::new(4 * cores, cores.div_ceil(2));
         let registry = Registry {
-            parts: Parts { store, bus, config, readers, changes: watch::Sender::new(0) },
+            parts: Parts {
+                store,
+                bus,
+                config,
+                senders: Arc::new(senders),
+                readers: Arc::new(readers),
+                rounds: Arc::new(rounds),
+                changes: watch::Sender::new(0),
+            },
             matches: RwLock::default(),
             promised: Mutex::default(),
             _guard: stop.clone().drop_guard(),

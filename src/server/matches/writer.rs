@@ -5,7 +5,7 @@ use super::FeedError;
 use super::joining::{CannotWait, Waiting};
 use super::live::{Live, Message};
 use super::log::replay;
-use super::round::{Answer, Call, Outcome, Round, Waiter, refused};
+use super::round::{Answer, Call, CallKind, HEAVY_EVENTS, Outcome, Round, Waiter, refused};
 use crate::game::{MatchState, Reducer};
 use crate::server::now_ms;
 use crate::store::StoreError;
@@ -21,8 +21,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Calls that share a transaction of this match.
 const CALLS: usize = 64;
-/// A round of more events than this is computed beside the async threads.
-const HEAVY: usize = 64;
 /// A snapshot is due after so many events in the log, or so many bytes (and twice what the last snapshot took).
 const LOGGED_EVENTS: u64 = 512;
 const LOGGED_BYTES: u64 = 1 << 20;
@@ -154,7 +152,7 @@ impl Writer {
                 },
             };
             match message {
-                Message::Feed(call) if call.over => self.join(call).await,
+                Message::Feed(call) if call.kind == CallKind::Over => self.join(call).await,
                 Message::Feed(call) => {
                     let calls = self.gather(call);
                     self.write(calls).await;
@@ -234,9 +232,9 @@ impl Writer {
     fn gather(&mut self, first: Call) -> Vec<Call> {
         let mut events = first.events.len();
         let mut calls = vec![first];
-        while calls.len() < CALLS && events < HEAVY {
+        while calls.len() < CALLS && events < HEAVY_EVENTS {
             match self.inbox.try_recv() {
-                Ok(Message::Feed(call)) if !call.over => {
+                Ok(Message::Feed(call)) if call.kind != CallKind::Over => {
                     events += call.events.len();
                     calls.push(call);
                 }
@@ -269,16 +267,24 @@ impl Writer {
         }
         let over = !waiters.is_empty();
         let round = Round { reducer: self.reducer.clone(), joined, waiters, calls };
-        let outcome = match round.events() > HEAVY {
+        let outcome = match round.is_heavy() {
             false => round.run(),
-            true => match tokio::task::spawn_blocking(move || round.run()).await {
-                Ok(outcome) => outcome,
-                // Its callers' channels went with it; they are told that the fault is ours.
-                Err(error) => {
-                    tracing::error!(id = %self.live.id, "events of a match could not be applied: {error}");
-                    return;
+            true => {
+                // Beside the async threads, and so many at once of a tenant: other tenants' matches keep theirs.
+                let turn = self.live.parts.rounds.queue(&self.live.record().tenant_id).await;
+                let run = move || {
+                    let _turn = turn;
+                    round.run()
+                };
+                match tokio::task::spawn_blocking(run).await {
+                    Ok(outcome) => outcome,
+                    // Its callers' channels went with it; they are told that the fault is ours.
+                    Err(error) => {
+                        tracing::error!(id = %self.live.id, "events of a match could not be applied: {error}");
+                        return;
+                    }
                 }
-            },
+            }
         };
         let Outcome { reducer, lines, answers, joined, .. } = outcome;
         if over {
@@ -353,7 +359,18 @@ impl Writer {
         let record = self.live.record();
         let at = if record.phase == MatchPhase::Over { record.ended_at } else { record.started_at };
         let at = at.unwrap_or_else(now_ms);
-        let stored = self.live.parts.store.set_match_phase(&self.live.id, record.phase, at).await;
+        let (store, id) = (&self.live.parts.store, &self.live.id);
+        let mut stored = Ok(());
+        if self.phase_owed
+            && record.phase == MatchPhase::Over
+            && let Some(started) = record.started_at
+        {
+            // The store may not know when it began.
+            stored = store.set_match_phase(id, MatchPhase::Running, started).await;
+        }
+        if stored.is_ok() {
+            stored = store.set_match_phase(id, record.phase, at).await;
+        }
         self.phase_owed = stored.is_err();
         if let Err(error) = stored {
             tracing::warn!(id = %self.live.id, "the phase of a match could not be stored, it is tried again: {error}");

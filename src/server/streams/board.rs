@@ -85,7 +85,6 @@ pub struct Order {
     pub destination: Destination,
     pub stream: String,
     pub agent: String,
-    pub title: String,
     /// The room that the stream is published into.
     pub room: String,
 }
@@ -474,9 +473,6 @@ impl Board {
             specs.push(Destination { id: format!("{OWN}{id}"), kind, via, ingest, key, room, ..first.clone() });
         }
         let room = room.unwrap_or_else(|| own_room(id));
-        let world = self.world.as_ref();
-        let title = world.and_then(|w| w.matches.iter().find(|m| m.id == stream.record.match_id));
-        let title = title.map_or_else(|| stream.agent.name.clone(), |m| m.title.clone());
         let notes: Vec<Option<String>> = specs.iter().map(|d| self.unusable(d)).collect();
         let run =
             stream.encode.and_then(|e| self.encodes.get(&e)).filter(|e| e.stage().is_some()).and_then(Encode::run);
@@ -514,7 +510,6 @@ impl Board {
                         destination: spec,
                         stream: id.into(),
                         agent: stream.agent.name.clone(),
-                        title: title.clone(),
                         room: room.clone(),
                     });
                     self.actions.push(Action::Make { run, serial: self.serial, order });

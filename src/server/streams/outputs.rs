@@ -1,4 +1,5 @@
-//! Makes outputs of destinations. The only place where a stream key is opened; it lives on in the output alone.
+//! Makes outputs of destinations. The only place where a stream key is opened; it lives on in the output, and here until an
+//! egress job that has it is over.
 
 use super::board::{NotMade, Order};
 use crate::encode::VideoSettings;
@@ -14,25 +15,52 @@ use crate::secure::ingest_host;
 use crate::server::Context;
 use crate::store::model::{Destination, DestinationKind, Via};
 use crate::webhook::EgressInfo;
-use std::sync::{Mutex, PoisonError};
+use secrecy::ExposeSecret;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::{Instrument as _, Span};
 
-/// Egress outputs that want to hear of webhooks.
+/// Egress outputs whose jobs are not over; they want to hear of webhooks.
 #[derive(Default)]
-pub struct Observers(Mutex<Vec<Observer>>);
+pub struct Observers(Mutex<Vec<Observed>>);
+
+struct Observed {
+    destination: String,
+    target: RtmpTarget,
+    observer: Observer,
+}
 
 impl Observers {
-    fn add(&self, observer: Observer) {
+    /// Those that are left.
+    fn all(&self) -> MutexGuard<'_, Vec<Observed>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|observer| !observer.is_gone());
-        all.push(observer);
+        all.retain(|one| !one.observer.is_gone());
+        all
+    }
+
+    fn add(&self, destination: &str, target: RtmpTarget, observer: Observer) {
+        self.all().push(Observed { destination: destination.into(), target, observer });
+    }
+
+    /// Whether a job may still send to a destination, or with its key: a platform refuses whoever comes second, and that reads
+    /// as a bad key.
+    fn holds(&self, destination: &str, target: &RtmpTarget) -> bool {
+        let url = target.full_url();
+        let same = |one: &Observed| one.target.full_url().expose_secret() == url.expose_secret();
+        self.all().iter().any(|one| one.destination == destination || same(one))
     }
 
     pub fn tell(&self, info: &EgressInfo) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for observer in all.iter() {
+        for one in self.all().iter() {
             // One that cannot keep up sees it in the next list.
-            let _ = observer.observe(info.clone());
+            let _ = one.observer.observe(info.clone());
+        }
+    }
+
+    /// Ready once LiveKit was told to stop every job. All outputs were stopped before.
+    pub async fn told(&self) {
+        let all: Vec<_> = self.all().iter().map(|one| one.observer.clone()).collect();
+        for observer in all {
+            observer.told().await;
         }
     }
 }
@@ -69,12 +97,18 @@ async fn open(
             room: d.room.clone().unwrap_or_else(|| order.room.clone()),
             identity,
             name: order.agent.clone(),
-            title: order.title.clone(),
+            // The match's: it changes with it.
+            title: String::new(),
         };
         let open = move || RoomOutput::spawn(target, RoomOptions::default()).map_err(thread);
         return Ok(Box::new(blocking(open).await?));
     }
     let target = target(context, d).await?;
+    if observers.holds(&d.id, &target) {
+        let words = "LiveKit's egress service still sends to it with a job from before, which takes up to 30 s to stop; it \
+                     begins after that";
+        return Err(NotMade { words: words.into(), passing: true });
+    }
     match d.via {
         Via::Direct => {
             let config = context.config();
@@ -93,9 +127,10 @@ async fn open(
                 Encoding { width: video.width, height: video.height, fps: video.fps, video_kbps: video.kbps };
             let settings = EgressSettings { room: order.room.clone(), identity, source: None, encoding };
             let api = EgressApi::new(livekit(context)?);
-            let open = move || EgressOutput::spawn(api, settings, vec![target], Rules::default()).map_err(thread);
+            let targets = vec![target.clone()];
+            let open = move || EgressOutput::spawn(api, settings, targets, Rules::default()).map_err(thread);
             let output = blocking(open).await?;
-            observers.add(output.observer());
+            observers.add(&d.id, target, output.observer());
             Ok(Box::new(output))
         }
     }
@@ -137,4 +172,28 @@ async fn target(context: &Context, d: &Destination) -> Result<RtmpTarget, NotMad
 /// Only somebody who changes the destination can help.
 fn refused(words: &str) -> NotMade {
     NotMade { words: words.into(), passing: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::key::StreamKey;
+    use std::time::Duration;
+
+    #[test]
+    fn destination_and_key_are_held_until_the_job_that_has_them_is_over() {
+        let target = |key: &str| RtmpTarget::parse("rtmp://h/app", Some(StreamKey::new(key).unwrap())).unwrap();
+        let server = Server::new("ws://127.0.0.1:9", "key", "secret".into()).unwrap();
+        let encoding = Encoding { width: 1280, height: 720, fps: 30, video_kbps: 3_000 };
+        let settings = EgressSettings { room: "r".into(), identity: "i".into(), source: None, encoding };
+        let (targets, api) = (vec![target("held-key-1")], EgressApi::new(server));
+        let output = EgressOutput::spawn(api, settings, targets, Rules::default()).unwrap();
+        let observers = Observers::default();
+        observers.add("d1", target("held-key-1"), output.observer());
+        assert!(observers.holds("d1", &target("held-key-2")), "a changed key of the same destination");
+        assert!(observers.holds("d2", &target("held-key-1")), "the same key at another destination");
+        assert!(!observers.holds("d2", &target("held-key-2")));
+        Box::new(output).stop(Duration::from_secs(60));
+        assert!(!observers.holds("d1", &target("held-key-1")));
+    }
 }

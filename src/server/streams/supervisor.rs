@@ -239,6 +239,11 @@ impl Supervisor {
         if tokio::time::timeout_at(by, self.crew.gone()).await.is_err() {
             tracing::error!("not every stream ended in time; what hangs is left behind");
         }
+        if tokio::time::timeout_at(by, self.observers.told()).await.is_err() {
+            tracing::error!(
+                "LiveKit has not confirmed that it stops an egress job, which may go on sending; look at it with `lk egress list`"
+            );
+        }
         if !self.written(by.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1))).await {
             tracing::error!("the store did not take the last figures in time");
         }

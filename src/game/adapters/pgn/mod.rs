@@ -47,7 +47,7 @@ pub const END_MS: i64 = 1_500;
 /// the position itself decides it.
 ///
 /// # Errors
-/// [`RecordError::Malformed`] with line and column: broken tags or comments' commands, a move that cannot be read, is
+/// [`RecordError::Malformed`] with line and column: neither a tag nor a move in the whole text, broken tags or comments' commands, a move that cannot be read, is
 /// illegal or ambiguous, an impossible `FEN`, a `Variant` with other rules.
 pub fn read(text: &str) -> Result<Record, RecordError> {
     play::record(text, parse::parse(text)?)

@@ -96,11 +96,7 @@ pub(super) fn parse(text: &str) -> Result<Game, RecordError> {
         return Ok(parser.game);
     }
     parser.moves()?;
-    let game = parser.game;
-    if game.tags.is_empty() && game.moves.is_empty() && game.result.is_none() {
-        return Err(malformed_at(text, 0, "no tags and no moves".into()));
-    }
-    Ok(game)
+    Ok(parser.game)
 }
 
 struct Parser<'a> {

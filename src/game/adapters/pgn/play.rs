@@ -24,6 +24,10 @@ pub(super) fn record(text: &str, mut game: Game) -> Result<Record, RecordError> 
     let (name, start) = start(text, &game)?;
     let plies = std::mem::take(&mut game.moves);
     let (plies, history) = play(text, plies, start, &mut game)?;
+    if game.tags.is_empty() && plies.is_empty() {
+        // Any word at the end of a text might be the beginning of a move.
+        return Err(malformed_at(text, 0, "no tags and no moves".into()));
+    }
     let start_ts = tag(&game, "UTCDate").or_else(|| tag(&game, "Date")).and_then(date).unwrap_or(0);
     let id = match_id("chess", text);
     let mut table = Table::new(&game, &name, &plies, &history[0], start_ts);

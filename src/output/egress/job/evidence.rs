@@ -25,12 +25,14 @@ impl Job {
         self.next_look = now + self.rules.look_every;
         if let Phase::Running(run) = &mut self.phase {
             self.next_look = now + self.rules.list_every;
-            if view.workers.contains(&run.id) || !view.publishing || run.status != JobStatus::Active {
+            if view.workers.contains(&run.id) || run.status != JobStatus::Active {
                 run.absent = None;
             } else {
                 let since = *run.absent.get_or_insert(now);
                 let answered = run.answered.is_some_and(|at| at > since);
-                let limit = if answered { self.rules.absent_longest } else { self.rules.absent };
+                // Without its publisher a job ends by itself, and its worker may leave the room before it says so.
+                let patient = answered || !view.publishing;
+                let limit = if patient { self.rules.absent_longest } else { self.rules.absent };
                 if now.saturating_duration_since(since) >= limit {
                     self.room_seen = Some((now, view));
                     self.worker_gone(now);
@@ -40,12 +42,18 @@ impl Job {
                 self.next_probe = self.next_probe.min(now);
             }
         }
+        if let Phase::Stopping { id, unlisted: true, .. } = &self.phase
+            && !view.workers.contains(id)
+        {
+            self.stopped();
+            return;
+        }
         self.room_seen = Some((now, view));
     }
 
     pub(super) fn on_started(&mut self, answer: Result<JobInfo, ApiError>, now: Instant) {
-        let targets = match &self.phase {
-            Phase::Starting { targets } => targets.clone(),
+        let (targets, before) = match &self.phase {
+            Phase::Starting { targets, before } => (targets.clone(), before.clone()),
             Phase::Running(run) => match answer {
                 // A webhook of the same kind of job came first, and it was another destination's.
                 Ok(info) if info.id != run.id => {
@@ -59,9 +67,14 @@ impl Job {
         };
         match answer {
             Ok(info) => self.run(info, &targets, now),
-            Err(error @ (ApiError::Timeout { .. } | ApiError::Unreachable { .. })) => {
+            // Also a proxy's words, who may have passed the request on.
+            Err(
+                error @ (ApiError::Timeout { .. }
+                | ApiError::Unreachable { .. }
+                | ApiError::NotLiveKit { status: 500.., .. }),
+            ) => {
                 self.trouble = Some(error.to_string());
-                self.phase = Phase::Uncertain { since: now, targets, listed: 0 };
+                self.phase = Phase::Uncertain { since: now, targets, before, lookalike: None };
                 self.next_list = now;
                 self.next_look = now;
             }
@@ -95,23 +108,25 @@ impl Job {
     }
 
     /// Whether an unknown job may be the one that was asked for and not answered.
-    pub(super) fn may_be_ours(&self, info: &JobInfo, targets: &[TargetId]) -> bool {
-        let before = self.room_seen.as_ref().is_some_and(|(_, view)| view.workers.contains(&info.id));
+    fn may_be_ours(&self, info: &JobInfo) -> bool {
+        let (Phase::Starting { targets, before } | Phase::Uncertain { targets, before, .. }) = &self.phase else {
+            return false;
+        };
         let address = |id: &TargetId| self.targets.iter().find(|t| t.id == *id).map(|t| &t.address);
         info.room == self.room
             && info.identity == self.publisher
             && info.addresses.iter().map(Some).eq(targets.iter().map(address))
             && !info.status.is_over()
-            && !before
+            && !before.contains(&info.id)
             && !self.past.contains(&info.id)
     }
 
     /// One report of a job: webhook, list entry or answer.
     pub(super) fn on_report(&mut self, info: JobInfo, now: Instant) {
         match &mut self.phase {
-            Phase::Starting { targets } | Phase::Uncertain { targets, .. } => {
+            Phase::Starting { targets, .. } | Phase::Uncertain { targets, .. } => {
                 let targets = targets.clone();
-                if self.may_be_ours(&info, &targets) {
+                if self.may_be_ours(&info) {
                     self.run(info, &targets, now);
                 }
             }
@@ -188,22 +203,22 @@ impl Job {
             }
         };
         self.blind = None;
-        match &mut self.phase {
-            Phase::Uncertain { targets, listed, .. } => {
-                *listed += 1;
-                let (targets, twice) = (targets.clone(), *listed >= 2);
-                // Jobs of workers that were killed are listed as active for ever: ours has its worker in the room.
-                let workers = self.room_seen.as_ref().map(|(_, view)| view.workers.clone()).unwrap_or_default();
-                self.room_seen = None;
-                match jobs.into_iter().find(|job| workers.contains(&job.id) && self.may_be_ours(job, &targets)) {
-                    Some(job) => self.on_report(job, now),
-                    None if twice => {
-                        self.phase = Phase::Waiting;
-                        self.pause(Duration::ZERO, now);
-                    }
-                    None => {}
-                }
+        if matches!(self.phase, Phase::Uncertain { .. }) {
+            // Jobs of workers that were killed are listed as active for ever: ours has its worker in the room, or on its way
+            // there.
+            let in_room =
+                |job: &JobInfo| self.room_seen.as_ref().is_some_and(|(_, view)| view.workers.contains(&job.id));
+            let begins = |job: &JobInfo| in_room(job) || job.status == JobStatus::Starting;
+            let alike = jobs.into_iter().filter(|job| self.may_be_ours(job));
+            let newest = alike.max_by_key(|job| (begins(job), in_room(job), job.updated_at));
+            if let Some(job) = newest.clone().filter(begins) {
+                self.on_report(job, now);
+            } else if let Phase::Uncertain { lookalike, .. } = &mut self.phase {
+                *lookalike = newest.map(|job| job.id);
             }
+            return;
+        }
+        match &mut self.phase {
             Phase::Running(run) => {
                 let id = run.id.clone();
                 if let Some(info) = jobs.into_iter().find(|job| job.id == id) {
@@ -213,11 +228,18 @@ impl Job {
                     self.next_look = self.next_look.min(now);
                 }
             }
-            Phase::Stopping { id, .. } => {
+            Phase::Stopping { id, unlisted, .. } => {
                 let id = id.clone();
                 match jobs.into_iter().find(|job| job.id == id) {
-                    Some(info) => self.on_report(info, now),
-                    None => self.stopped(),
+                    Some(info) => {
+                        *unlisted = false;
+                        self.on_report(info, now);
+                    }
+                    // Forgotten like one that runs, or over.
+                    None => {
+                        *unlisted = true;
+                        self.next_look = self.next_look.min(now);
+                    }
                 }
             }
             _ => {}
@@ -290,16 +312,18 @@ impl Job {
     }
 
     pub(super) fn on_stopped(&mut self, id: &str, answer: Result<JobInfo, ApiError>, now: Instant) {
-        let Phase::Stopping { id: ours, sent, again, .. } = &mut self.phase else { return };
+        let Phase::Stopping { id: ours, sent, since, again, .. } = &mut self.phase else { return };
         if ours != id {
             return;
         }
         match answer {
-            Ok(info) => self.on_report(info, now),
-            // It has ended, or nobody is left to end it.
-            Err(ApiError::Refused(_) | ApiError::NotFound(_) | ApiError::NoEgressWorker | ApiError::Timeout { .. }) => {
-                self.stopped()
+            Ok(info) => {
+                // It may have been asked for long before.
+                (*since, self.blind) = (now, None);
+                self.on_report(info, now);
             }
+            // It has ended, or nobody is left to end it.
+            Err(ApiError::Refused(_) | ApiError::NotFound(_) | ApiError::NoEgressWorker) => self.stopped(),
             // Once more, until the time for it is over.
             Err(error) => {
                 self.blind = Some(error.to_string());

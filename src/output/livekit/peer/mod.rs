@@ -92,8 +92,8 @@ pub(super) enum PeerCommand {
         reliable: bool,
         bytes: Vec<u8>,
     },
-    /// Told as soon as nothing handed on before waits any more: media has gone out, data has arrived.
-    Flush(oneshot::Sender<()>),
+    /// Answered once the server has acknowledged all reliable data, or there is no channel for it.
+    Drained(oneshot::Sender<()>),
     /// Says goodbye (DTLS close_notify) and ends the task.
     Close,
 }

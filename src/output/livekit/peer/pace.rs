@@ -99,10 +99,6 @@ impl<T> Pacer<T> {
         Some(self.last.unwrap_or(now) + wait)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// Everything that waits, at once: for the end of a connection.
     pub fn flush(&mut self) -> impl Iterator<Item = T> {
         self.bytes = 0;

@@ -49,8 +49,8 @@ pub(super) struct Task {
     /// Reliable messages that wait for the channel to open or to drain.
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
-    /// Who waits until nothing waits here.
-    flush: Option<oneshot::Sender<()>>,
+    /// To be told when none is left.
+    drained: Option<oneshot::Sender<()>>,
     /// Video sections whose resend cache is set.
     tuned: Vec<Mid>,
     gate: Gate,
@@ -111,7 +111,7 @@ impl Task {
             channels: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            flush: None,
+            drained: None,
             tuned: Vec::new(),
             gate: Gate::default(),
             path_dead: false,
@@ -253,20 +253,14 @@ impl Task {
         while let Some(packet) = self.pacer.pop(now) {
             self.transmit(packet);
         }
-        if self.flush.is_some()
-            && self.is_flushed()
-            && let Some(done) = self.flush.take()
+        if self.drained.is_some()
+            && !self.holds_data()
+            && let Some(tell) = self.drained.take()
         {
-            let _ = done.send(());
+            // Whoever asked may have gone.
+            let _ = tell.send(());
         }
         Ok(deadline)
-    }
-
-    /// Media is out, and the other side has acknowledged all data.
-    fn is_flushed(&mut self) -> bool {
-        let sent = self.waiting.is_empty() && self.pacer.is_empty();
-        let mut acknowledged = |id| self.rtc.channel(id).is_none_or(|mut channel| channel.buffered_amount() == 0);
-        sent && self.channels.iter().all(|(id, _)| acknowledged(*id))
     }
 
     fn received(
@@ -336,7 +330,7 @@ impl Task {
                 self.write(mid, Codec::Opus, time, &data, captured)?;
             }
             PeerCommand::Data { reliable, bytes } => self.data(reliable, bytes),
-            PeerCommand::Flush(done) => self.flush = Some(done),
+            PeerCommand::Drained(tell) => self.drained = Some(tell),
             PeerCommand::Close => {}
         }
         Ok(())
@@ -399,6 +393,12 @@ impl Task {
     fn write_data(&mut self, reliable: bool, bytes: &[u8]) -> bool {
         let Some(id) = self.channels.iter().find(|c| c.1 == reliable).map(|c| c.0) else { return false };
         self.rtc.channel(id).is_some_and(|mut channel| channel.write(true, bytes).unwrap_or(false))
+    }
+
+    /// Whether reliable data is not acknowledged yet.
+    fn holds_data(&mut self) -> bool {
+        let Some(id) = self.channels.iter().find(|c| c.1).map(|c| c.0) else { return false };
+        !self.waiting.is_empty() || self.rtc.channel(id).is_some_and(|mut channel| channel.buffered_amount() > 0)
     }
 
     fn write_waiting(&mut self) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::game::limits::THOUGHT_CHARS;
-use crate::server::matches::round::{Call, Outcome, Round, Waiter};
+use crate::server::matches::round::{Call, CallKind, Outcome, Round, Waiter};
 use crate::server::matches::{FeedError, FeedReport};
 use proptest::prelude::*;
 use serde_json::json;
@@ -57,7 +57,7 @@ fn run(
         }
     }
     for events in calls {
-        round.calls.push(Call { events: placed(events), over: false, answer: ear() });
+        round.calls.push(Call { events: placed(events), kind: CallKind::Usual, answer: ear() });
     }
     let Outcome { reducer, lines, answers, .. } = round.run();
     (reducer, lines.len(), answers.into_iter().map(|(_, answer)| answer).collect())
@@ -187,7 +187,7 @@ fn joined_events_that_would_be_refused_are_told_apart_and_the_others_count() {
     let Err(FeedError::Event { index: 0, field, limit: Some(16_384), .. }) = &answers[1] else { panic!("{answers:?}") };
     assert_eq!(field, "data.delta");
     assert!(after.state().thoughts["a"].text.ends_with("xz"));
-    assert_eq!(after.position(), (1, 4), "the refused one has used up its number");
+    assert_eq!(after.position(), (1, 4), "the refused one holds nothing up");
 }
 
 #[test]
@@ -198,6 +198,13 @@ fn what_others_build_on_and_what_does_not_follow_cannot_wait() {
     for never in [text, more, event(2, "feed", json!({"text": "hello"})), event(2, "match.started", board("x"))] {
         assert!(!can_wait(&never), "{}", never.to_json());
     }
+    let cells = vec![json!({}); 4_096];
+    let large = event(
+        2,
+        "state.snapshot",
+        json!({"sides": {"a": {"seat": 0}}, "zones": {"g": {"kind": "grid", "cells": cells}}}),
+    );
+    assert!(can_wait(&event(2, "state.snapshot", board("x"))) && !can_wait(&large), "a large board costs too much");
     let full = |events| {
         let mut waiting = Waiting::default();
         assert_eq!(join(&mut waiting, &reducer, events), Err(CannotWait::Full));
