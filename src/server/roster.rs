@@ -116,7 +116,7 @@ async fn again(tries: &mut usize) {
 /// An entry of the audit, as of now.
 fn entry(who: &Who, tenant: Option<&str>, action: &str, subject: &str, details: serde_json::Value) -> AuditEntry {
     AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id: tenant.map(str::to_owned),
         actor: who.actor.clone(),

@@ -107,6 +107,10 @@ async fn an_agent_is_made_read_changed_and_deleted() {
     world.get(&key, &path).await.problem(404, "not-found");
 
     let log = world.get(&key, "/v1/audit").await.expect(200);
+    let first = world.get(&key, "/v1/audit?limit=3").await.expect(200);
+    let rest = world.get(&key, &format!("/v1/audit?after={}", first["next"].as_str().unwrap())).await.expect(200);
+    assert_eq!((&rest["items"][0], &rest["next"]), (&log["items"][3], &Value::Null), "{rest}");
+    assert_eq!(world.get(&key, "/v1/audit?after=7").await.problem(422, "invalid").as_deref(), Some("after"));
     let actions: Vec<_> = log["items"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["agent.delete", "agent.streaming.on", "agent.change", "agent.create"]);
     assert_eq!(

@@ -201,7 +201,7 @@ pub(super) async fn audit(
     details: serde_json::Value,
 ) -> Result<(), Problem> {
     let entry = AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id,
         actor: who.actor.clone(),

@@ -32,7 +32,7 @@ async fn audit(
 ) -> Result<axum::Json<List<AuditEntry>>, Problem> {
     let who = caller.require(ApiRole::Operator)?;
     let page = paging.request()?;
-    if page.after.as_ref().is_some_and(|after| after.parse::<i64>().is_err()) {
+    if page.after.as_ref().is_some_and(|after| !after.starts_with("aud_")) {
         return Err(Problem::field("after", "expected `next` of the page before"));
     }
     let mut log = api.service.context().store.audit_log(who.tenant(), &page).await?;

@@ -186,6 +186,7 @@ async fn open(api: &Api, who: &Who, new: SessionNew) -> Result<Session, Problem>
         match_id: of.id,
         scope,
         view: view.to_string(),
+        created_by: Some(who.actor.clone()),
         created_at: now,
         expires_at: now + i64::from(ttl) * 1_000,
         revoked_at: None,
