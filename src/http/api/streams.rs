@@ -74,7 +74,8 @@ pub struct MarkerMade {
     pub position_ms: u64,
 }
 
-/// Streams, newest first; those that have ended too.
+/// Streams, newest first; those that have ended too. Which destinations they go to is for role operator and above; others see
+/// the state and the figures of each.
 #[utoipa::path(
     get, path = "/v1/streams", tag = "streams", params(Paging),
     responses((status = 200, description = "A page of streams", body = List<StreamView>)),
@@ -89,7 +90,7 @@ pub(super) async fn list_streams(
     let request = paging.request()?;
     let page = api.service.context().store.streams(who.tenant(), &request).await?;
     let (items, next) = merged(page, api.service.streams().unwritten(who.tenant()), &request);
-    let items = items.into_iter().map(|record| view(&api, record)).collect();
+    let items = items.into_iter().map(|record| view(&api, record).for_role(who.role)).collect();
     Ok(Json(List { items, next }))
 }
 
@@ -166,7 +167,7 @@ fn problem(error: StreamsError) -> Problem {
     }
 }
 
-/// A stream.
+/// A stream. Which destinations it goes to is for role operator and above; others see the state and the figures of each.
 #[utoipa::path(
     get, path = "/v1/streams/{id}", tag = "streams",
     params(("id" = String, Path, description = "id of the stream")),
@@ -179,7 +180,7 @@ pub(super) async fn get_stream(
     Id(id): Id,
 ) -> Result<Json<StreamView>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    find(&api, who, &id).await.map(Json)
+    find(&api, who, &id).await.map(|stream| Json(stream.for_role(who.role)))
 }
 
 async fn find(api: &Api, who: &Who, id: &str) -> Result<StreamView, Problem> {
