@@ -18,6 +18,7 @@
 //! | `validate` | which events and boards are refused: bounds of [`limits`], ids that name nothing |
 //! | [`view`] | who sees what, and how late |
 //! | [`adapters`] | native formats of game engines |
+//! | `words` | what was expected, in the words of callers |
 //!
 //! Absences: nothing here panics on an event, keeps more than [`limits`] say, or applies half an event.
 
@@ -31,6 +32,7 @@ pub mod state;
 mod validate;
 pub mod view;
 pub mod wire;
+pub(crate) mod words;
 
 pub use apply::{ApplyError, apply};
 pub use delay::{DelayError, Delayed};

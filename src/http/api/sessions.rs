@@ -52,6 +52,7 @@ pub struct SessionNew {
     #[schema(pattern = "^(spectator|all|side:.{1,64})$")]
     pub view: Option<String>,
     /// 60 to 2,592,000; default 86,400.
+    #[serde(default, deserialize_with = "crate::server::roster::whole_u32")]
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub ttl_seconds: Option<u32>,
 }
