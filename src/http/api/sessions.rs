@@ -10,7 +10,7 @@ use super::matches::{MatchNew, audit, closed, make};
 use super::problem::{Kind, Problem};
 use crate::game::View;
 use crate::game::limits::ID_CHARS;
-use crate::secure::{TOKEN_TTL, new_id};
+use crate::secure::{TOKEN_TTL, is_id, new_id};
 use crate::server::now_ms;
 use crate::server::who::Who;
 use crate::store::model::{ApiRole, Match, MatchPhase, Millis, Scope, Session};
@@ -168,6 +168,9 @@ async fn open(api: &Api, who: &Who, new: SessionNew) -> Result<Session, Problem>
     let context = api.service.context();
     let of = match (match_id, new_match) {
         (Some(id), None) => {
+            if !is_id(&id) {
+                return Err(Problem::not_found("match"));
+            }
             let of = context.store.match_(who.tenant(), &id).await?;
             if of.phase == MatchPhase::Closed {
                 return Err(closed());

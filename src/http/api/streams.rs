@@ -7,6 +7,7 @@ use super::guard::{Made, OnceHeader};
 use super::matches::{audit, text};
 use super::problem::{Kind, Problem};
 use crate::game::limits::TEXT_CHARS;
+use crate::secure::is_id;
 use crate::server::now_ms;
 use crate::server::stage::Scene;
 use crate::server::streams::{StreamState, StreamView, StreamsError};
@@ -153,6 +154,9 @@ pub(super) async fn post_stream(
 }
 
 async fn begin(api: &Api, who: &Who, agent: &str, of: &str) -> Result<StreamRecord, Problem> {
+    if !is_id(agent) || !is_id(of) {
+        return Err(Problem::not_found("it"));
+    }
     let record = api.service.streams().begin(who.tenant(), agent, of).await.map_err(problem)?;
     let details = json!({ "agentId": agent, "matchId": of });
     audit(api, who, Some(record.tenant_id.clone()), "stream.start", &record.id, details).await?;

@@ -9,7 +9,7 @@ use super::{
 use crate::draw::Size;
 use crate::overlay::{Layout, Theme};
 use crate::raster::{PictureError, decode};
-use crate::secure::new_id;
+use crate::secure::{is_id, new_id};
 use crate::store::StoreError;
 use crate::store::model::{Agent, AgentDefaults, AgentLimits, AgentView};
 use serde::Deserialize;
@@ -206,6 +206,7 @@ impl Service {
             (Some(own), None) => Ok(own.to_owned()),
             (Some(own), Some(named)) if named == own => Ok(named),
             (Some(_), Some(_)) => Err(RosterError::Forbidden("tenantId: only an admin may name another tenant".into())),
+            (None, Some(named)) if !is_id(&named) => Err(field("tenantId", "there is no such tenant")),
             (None, Some(named)) => match self.context().store.tenant(&named).await {
                 Ok(_) => Ok(named),
                 Err(StoreError::NotFound(_)) => Err(field("tenantId", "there is no such tenant")),
