@@ -207,7 +207,8 @@ pub struct Session {
     pub scope: Scope,
     /// `spectator`, `side:<id>` or `all`.
     pub view: String,
-    /// Id of the API key that opened it, with which it ends when that is revoked; null for one that is older than this field.
+    /// Id of the API key that opened it, with which it ends when that is revoked; null for one that is older than this
+    /// field, and below role game.
     pub created_by: Option<String>,
     pub created_at: Millis,
     pub expires_at: Millis,

@@ -241,6 +241,9 @@ fn a_revoked_key_ends_the_sessions_that_it_opened_and_their_sockets() {
     let session = house.feeds("m");
     let key = house.game.token.split('.').next().unwrap().to_owned();
     assert_eq!(session.made["session"]["createdBy"], key);
+    let viewer = house.key(Some("ten_a"), ApiRole::Viewer);
+    assert_eq!(viewer.get(&session.path("")).expect(200)["createdBy"], Value::Null, "it sees no keys");
+    assert_eq!(viewer.get("/v1/sessions").expect(200)["items"][0]["createdBy"], Value::Null);
     let mut sender = Sender::new("m");
     push(&session, &sender.started());
     // The next key goes on with the same match before the old one goes.

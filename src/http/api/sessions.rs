@@ -277,7 +277,9 @@ pub(super) async fn list_sessions(
     Query(paging): Query<Paging>,
 ) -> Result<Json<List<Session>>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    Ok(Json(api.service.context().store.sessions(who.tenant(), &paging.request()?).await?.into()))
+    let mut page = api.service.context().store.sessions(who.tenant(), &paging.request()?).await?;
+    page.items.iter_mut().for_each(|session| show_to(who, session));
+    Ok(Json(page.into()))
 }
 
 /// A session.
@@ -289,7 +291,16 @@ pub(super) async fn list_sessions(
 )]
 pub(super) async fn get_session(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Session>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    Ok(Json(api.service.context().store.session(who.tenant(), &id).await?))
+    let mut session = api.service.context().store.session(who.tenant(), &id).await?;
+    show_to(who, &mut session);
+    Ok(Json(session))
+}
+
+/// Which keys there are is not for those who only look.
+fn show_to(who: &Who, session: &mut Session) {
+    if !who.may(ApiRole::Game) {
+        session.created_by = None;
+    }
 }
 
 /// Revokes a session: its tokens are refused from now on, and its open sockets close within 5 s. Done already: nothing
