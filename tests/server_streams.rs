@@ -494,7 +494,7 @@ async fn a_key_that_was_set_for_another_host_is_not_sent_anywhere() {
     world.live("a").await;
     let bad = until("words", || {
         let view = world.of("a")?;
-        view.destinations.into_iter().find(|d| d.id == "d-moved" && d.state == "needs-attention")
+        view.destinations.into_iter().find(|d| d.id.as_deref() == Some("d-moved") && d.state == "needs-attention")
     });
     let trouble = bad.await.trouble.unwrap();
     assert!(trouble.contains("set the stream key anew") && !trouble.contains("key-a"), "{trouble}");
@@ -564,7 +564,11 @@ async fn a_room_and_a_stream_key_of_one_agent_get_the_same_picture() {
     let both = |v: &StreamView| v.destinations.iter().filter(|d| d.state == "live").count() == 2;
     let view = until("both destinations", || world.of("a").filter(both)).await;
     assert_eq!((view.shared_by, view.viewers), (1, Some(0)));
-    assert!(view.destinations.iter().any(|d| d.id == "d-room" && d.name.contains("ten_1-arena")));
+    assert!(
+        view.destinations
+            .iter()
+            .any(|d| d.id.as_deref() == Some("d-room") && d.name.as_ref().is_some_and(|n| n.contains("ten_1-arena")))
+    );
 
     // The next match is the same stream, and the room is told its title.
     let rooms = Rooms::new(&livekit.server());

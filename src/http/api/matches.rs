@@ -6,7 +6,7 @@ use super::extract::{Create, Id, List, Paging, Query};
 use super::guard::{Made, OnceHeader};
 use super::problem::{Kind, Problem};
 use crate::game::limits::{ID_CHARS, SIDES, TEXT_CHARS};
-use crate::secure::new_id;
+use crate::secure::{is_id, new_id};
 use crate::server::now_ms;
 use crate::server::who::Who;
 use crate::store::StoreError;
@@ -78,11 +78,13 @@ pub(super) async fn make(api: &Api, who: &Who, new: MatchNew) -> Result<Match, P
     let store = &api.service.context().store;
     for (side, agent) in &sides {
         text("sides", side, 1, ID_CHARS)?;
+        let unknown = || Problem::field(format!("sides.{side}"), "there is no such agent");
+        if !is_id(agent) {
+            return Err(unknown());
+        }
         match store.agent(Some(&tenant_id), agent).await {
             Ok(_) => {}
-            Err(StoreError::NotFound(_)) => {
-                return Err(Problem::field(format!("sides.{side}"), "there is no such agent"));
-            }
+            Err(StoreError::NotFound(_)) => return Err(unknown()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -201,7 +203,7 @@ pub(super) async fn audit(
     details: serde_json::Value,
 ) -> Result<(), Problem> {
     let entry = AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id,
         actor: who.actor.clone(),

@@ -7,6 +7,7 @@ use super::guard::{Made, OnceHeader};
 use super::matches::{audit, text};
 use super::problem::{Kind, Problem};
 use crate::game::limits::TEXT_CHARS;
+use crate::secure::is_id;
 use crate::server::now_ms;
 use crate::server::stage::Scene;
 use crate::server::streams::{StreamState, StreamView, StreamsError};
@@ -74,7 +75,8 @@ pub struct MarkerMade {
     pub position_ms: u64,
 }
 
-/// Streams, newest first; those that have ended too.
+/// Streams, newest first; those that have ended too. Which destinations they go to is for role operator and above; others see
+/// the state and the figures of each.
 #[utoipa::path(
     get, path = "/v1/streams", tag = "streams", params(Paging),
     responses((status = 200, description = "A page of streams", body = List<StreamView>)),
@@ -89,7 +91,7 @@ pub(super) async fn list_streams(
     let request = paging.request()?;
     let page = api.service.context().store.streams(who.tenant(), &request).await?;
     let (items, next) = merged(page, api.service.streams().unwritten(who.tenant()), &request);
-    let items = items.into_iter().map(|record| view(&api, record)).collect();
+    let items = items.into_iter().map(|record| view(&api, record).for_role(who.role)).collect();
     Ok(Json(List { items, next }))
 }
 
@@ -152,6 +154,9 @@ pub(super) async fn post_stream(
 }
 
 async fn begin(api: &Api, who: &Who, agent: &str, of: &str) -> Result<StreamRecord, Problem> {
+    if !is_id(agent) || !is_id(of) {
+        return Err(Problem::not_found("it"));
+    }
     let record = api.service.streams().begin(who.tenant(), agent, of).await.map_err(problem)?;
     let details = json!({ "agentId": agent, "matchId": of });
     audit(api, who, Some(record.tenant_id.clone()), "stream.start", &record.id, details).await?;
@@ -166,7 +171,7 @@ fn problem(error: StreamsError) -> Problem {
     }
 }
 
-/// A stream.
+/// A stream. Which destinations it goes to is for role operator and above; others see the state and the figures of each.
 #[utoipa::path(
     get, path = "/v1/streams/{id}", tag = "streams",
     params(("id" = String, Path, description = "id of the stream")),
@@ -179,7 +184,7 @@ pub(super) async fn get_stream(
     Id(id): Id,
 ) -> Result<Json<StreamView>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    find(&api, who, &id).await.map(Json)
+    find(&api, who, &id).await.map(|stream| Json(stream.for_role(who.role)))
 }
 
 async fn find(api: &Api, who: &Who, id: &str) -> Result<StreamView, Problem> {

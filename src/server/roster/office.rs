@@ -5,7 +5,7 @@ use super::super::who::Who;
 use super::super::{Service, now_ms};
 use super::{Result, RosterError, entry, field, text, unkept};
 use crate::secure::{api_key, new_id};
-use crate::store::model::{ApiKey, ApiRole, Tenant};
+use crate::store::model::{ApiKey, ApiRole, Session, Tenant};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -90,8 +90,8 @@ impl Service {
         Ok((key, made.secret))
     }
 
-    /// It works no more, at once.
-    pub async fn revoke_api_key(&self, who: &Who, id: &str) -> Result<()> {
+    /// It works no more, at once, and the sessions that it opened are over: these are returned.
+    pub async fn revoke_api_key(&self, who: &Who, id: &str) -> Result<Vec<Session>> {
         let store = &self.context().store;
         let known = store.api_key(id).await?;
         let visible = |key: &ApiKey| who.tenant().is_none() || key.tenant_id.as_deref() == who.tenant();
@@ -101,8 +101,14 @@ impl Service {
         if key.role > who.role {
             return Err(RosterError::Forbidden(format!("the key is of role {}, above yours", key.role)));
         }
-        store.revoke_api_key(who.tenant(), id, now_ms()).await?;
-        self.audit(who, key.tenant_id.as_deref(), "api-key.revoke", id, json!({ "name": key.name })).await
+        let sessions = store.revoke_api_key(who.tenant(), id, now_ms()).await?;
+        for session in &sessions {
+            let data = json!({ "state": "revoked", "matchId": session.match_id, "scope": session.scope });
+            self.tell(Some(&session.tenant_id), "session", &session.id, &data);
+        }
+        let details = json!({ "name": key.name, "sessions": sessions.len() });
+        self.audit(who, key.tenant_id.as_deref(), "api-key.revoke", id, details).await?;
+        Ok(sessions)
     }
 
     pub async fn flag(&self) -> Result<Flag> {

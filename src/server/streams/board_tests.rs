@@ -409,7 +409,7 @@ fn a_destination_without_a_key_needs_attention_and_stops_nothing() {
     rig.phase("m", Running);
     let view = rig.only();
     assert_eq!((view.state, rig.live()), (StreamState::Live, vec!["d-a"]));
-    let of = |id: &str| view.destinations.iter().find(|d| d.id == id).unwrap();
+    let of = |id: &str| view.destinations.iter().find(|d| d.id.as_deref() == Some(id)).unwrap();
     assert_eq!(of("d-keyless").state, "needs-attention");
     assert!(of("d-keyless").trouble.as_ref().unwrap().contains("/v1/destinations/d-keyless/key"));
     assert!(of("d-broken").trouble.as_ref().unwrap().contains("does not open"));

@@ -81,6 +81,7 @@ pub struct StreamView {
     pub shared_by: u32,
     pub viewers: Option<u64>,
     pub scene: Option<Scene>,
+    /// Where it goes: of each only its state and figures, unless the caller's role is operator or above.
     pub destinations: Vec<DestinationView>,
 }
 
@@ -102,12 +103,14 @@ pub enum StreamState {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationView {
-    /// `dst_…`
-    pub id: String,
-    /// Never holds a key. Of a LiveKit room it has the name that the LiveKit server knows, `<tenantId>-<room>`.
-    pub name: String,
+    /// `dst_…`; null below role operator.
+    pub id: Option<String>,
+    /// Never holds a key. Of a LiveKit room it has the name that the LiveKit server knows, `<tenantId>-<room>`. Null below role
+    /// operator.
+    pub name: Option<String>,
     /// `idle`, `connecting`, `live`, `reconnecting`, `needs-attention` or `stopped`.
     pub state: &'static str,
+    /// Null below role operator.
     pub trouble: Option<String>,
     pub kbps: u32,
     pub bytes: u64,
