@@ -275,6 +275,16 @@ impl Streams {
         self.supervisor().off.flag()
     }
 
+    /// Whether an agent's switch is off and the store does not know yet.
+    pub(super) fn is_off(&self, agent: &str) -> bool {
+        self.supervisor().off.agents().contains(agent)
+    }
+
+    /// Does `write`, which turns off in the store what is not on air, after every switch that came before.
+    pub(super) async fn in_turn<T>(&self, write: impl Future<Output = T>) -> T {
+        self.supervisor().off.in_turn(write).await
+    }
+
     /// An agent that is on air, or could be at once; of one tenant, or any. Known without the store.
     pub(super) fn candidate(&self, tenant: Option<&str>, agent: &str) -> Option<Agent> {
         self.supervisor().apply(|board, _, _| board.candidate(tenant, agent))
