@@ -9,6 +9,8 @@ use std::sync::Mutex;
 
 #[path = "board_sharing_tests.rs"]
 mod sharing;
+#[path = "board_trouble_tests.rs"]
+mod trouble;
 
 /// What a picture's thread was told, and what it says of itself.
 #[derive(Clone, Default)]
@@ -100,7 +102,7 @@ impl Rig {
         let matches = matches.iter().map(|(id, agents, phase)| match_(id, agents, *phase)).collect();
         let mut rig = Rig {
             board: Board::new(Arc::new(settings), true),
-            world: World { flag: true, agents: candidates.collect(), matches, by_itself: false },
+            world: World { flag: true, agents: candidates.collect(), matches, ..World::default() },
             now: 0,
             runs: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -625,7 +627,7 @@ fn what_needs_livekit_says_so_where_there_is_none() {
         flag: true,
         agents: BTreeMap::from([("a".into(), Candidate { agent: agent("a"), destinations: vec![room("r", "a")] })]),
         matches: vec![match_("m", &["a"], Running)],
-        by_itself: false,
+        ..World::default()
     };
     rig.look();
     assert!(rig.only().destinations[0].trouble.as_ref().unwrap().contains("LIVEKIT_URL"));

@@ -9,7 +9,7 @@ use crate::studio::StreamSettings;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -35,6 +35,8 @@ pub enum Job {
 
 pub struct Crew {
     hands: Mutex<HashMap<u64, Hand>>,
+    /// Those that were told to end everything, until they have.
+    leaving: Mutex<Vec<Weak<OnceLock<Arc<dyn OnStage>>>>>,
     /// How many threads there are.
     at_work: watch::Sender<usize>,
     runtime: Handle,
@@ -67,7 +69,7 @@ impl Hand {
 
 impl Crew {
     pub fn new(runtime: Handle) -> Crew {
-        Crew { hands: Mutex::default(), at_work: watch::Sender::new(0), runtime }
+        Crew { hands: Mutex::default(), leaving: Mutex::default(), at_work: watch::Sender::new(0), runtime }
     }
 
     pub fn hand(&self, run: u64) -> Option<Hand> {
@@ -100,8 +102,21 @@ impl Crew {
         let Some(hand) = lock(&self.hands).remove(&run) else { return };
         // Nothing that waits for a match's next state may be shown any more.
         *hand.aim() = u64::MAX;
+        {
+            let mut leaving = lock(&self.leaving);
+            leaving.retain(|stage| stage.strong_count() > 0);
+            leaving.push(Arc::downgrade(&hand.stage));
+        }
         if !hand.give(Job::Stop { deadline }) {
             tracing::error!(run, "the thread of a stream's picture hangs and is left behind");
+        }
+    }
+
+    /// Those that are ending end within this time from now.
+    pub fn hurry(&self, within: Duration) {
+        let leaving: Vec<_> = lock(&self.leaving).iter().filter_map(Weak::upgrade).collect();
+        for stage in leaving.iter().filter_map(|stage| stage.get()) {
+            stage.hurry(within);
         }
     }
 
