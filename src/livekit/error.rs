@@ -49,7 +49,7 @@ pub enum ApiError {
     NoEgressWorker,
     /// `service`: `egress` or `ingress`.
     #[error(
-        "this LiveKit server runs without redis, which its {service} service needs: set redis in its configuration"
+        "this LiveKit server runs without redis, which its {service} service needs; set redis in its configuration"
     )]
     NoRedis { service: &'static str },
     #[error("the LiveKit server has reached a limit: {0}")]

@@ -82,5 +82,6 @@ async fn a_check_of_a_room_asks_the_livekit_server() {
     let egress = json!({"kind": "rtmp", "ingest": "rtmp://127.0.0.1:1935/app", "via": "livekit-egress"});
     let lines = check(&world, &key, &agent, egress).await;
     assert_eq!(line(&lines, "LiveKit").0, "green");
-    assert_eq!(line(&lines, "LiveKit Egress").0, "red", "{lines:?}");
+    let egress = lines.iter().find(|line| line["what"] == "LiveKit Egress").unwrap();
+    assert_eq!((&egress["level"], &egress["fix"]), (&json!("red"), &json!("set redis in its configuration")));
 }
