@@ -33,10 +33,13 @@ pub enum Job {
     Stop { deadline: Duration },
 }
 
+/// A render + encode, once it is open.
+type Opened = OnceLock<Arc<dyn OnStage>>;
+
 pub struct Crew {
     hands: Mutex<HashMap<u64, Hand>>,
     /// Those that were told to end everything, until they have.
-    leaving: Mutex<Vec<Weak<OnceLock<Arc<dyn OnStage>>>>>,
+    leaving: Mutex<Vec<Weak<Opened>>>,
     /// How many threads there are.
     at_work: watch::Sender<usize>,
     runtime: Handle,
@@ -45,7 +48,7 @@ pub struct Crew {
 #[derive(Clone)]
 pub struct Hand {
     jobs: SyncSender<Job>,
-    stage: Arc<OnceLock<Arc<dyn OnStage>>>,
+    stage: Arc<Opened>,
     /// What it shows now; states for anything else come too late.
     pub(super) aim: Arc<Mutex<u64>>,
 }
@@ -141,7 +144,7 @@ fn open_and_work(
     stage: &dyn Stage,
     settings: &StreamSettings,
     desk: &dyn Desk,
-    opened: &OnceLock<Arc<dyn OnStage>>,
+    opened: &Opened,
     inbox: &Receiver<Job>,
 ) {
     let fault = || "the picture could not be made by a fault of the program".to_owned();
