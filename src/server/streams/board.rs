@@ -47,6 +47,10 @@ pub enum Action {
         run: u64,
         deadline: Duration,
     },
+    /// One that is being closed has less time for it now.
+    Hurry {
+        run: u64,
+    },
     /// Show this from now on. `agents`: ids and names of those whose streams are on it.
     Aim {
         run: u64,
@@ -111,6 +115,8 @@ pub struct Board {
     pub(super) serial: u64,
     pub(super) actions: Vec<Action>,
     pub(super) draining: bool,
+    /// Encodes that a drain gives time to finish, and their runs.
+    pub(super) finishing: BTreeMap<u64, u64>,
     /// Destinations of streams that have ended.
     pub(super) rested: Rested,
     /// Unix time of the last news, ms.
@@ -134,6 +140,7 @@ impl Board {
             serial: 0,
             actions: Vec::new(),
             draining: false,
+            finishing: BTreeMap::new(),
             rested: Rested::default(),
             wall: 0,
             written: 0,
@@ -191,6 +198,8 @@ impl Board {
             };
             stream.life = Life::Ending { until: sooner, reason: Reason::FlagOff.to_string() };
         }
+        // What a drain gave time to finish has none now.
+        self.actions.extend(std::mem::take(&mut self.finishing).into_values().map(|run| Action::Hurry { run }));
         self.tick(now, wall);
     }
 
@@ -206,6 +215,12 @@ impl Board {
         if let Some(world) = &mut self.world {
             world.agents.remove(agent);
         }
+        if self.draining {
+            let mine = self.streams.values().filter(|s| s.agent.id == agent).map(|s| s.record.id.clone());
+            for id in mine.collect::<Vec<_>>() {
+                self.remove(&id, &Reason::SwitchOff.to_string(), true, wall);
+            }
+        }
         self.plan(now, wall);
     }
 
@@ -217,6 +232,7 @@ impl Board {
             let over = self.on(id).all(Stream::is_ending);
             if let Some(run) = encode.run() {
                 let deadline = if over { deadline.min(OUTPUT_END) } else { deadline };
+                self.finishing.insert(id, run);
                 self.actions.push(Action::Close { run, deadline });
             }
         }

@@ -83,6 +83,7 @@ struct Rig {
     used: Vec<String>,
     orders: Vec<Order>,
     opened: u32,
+    hurried: Vec<u64>,
     /// Nothing opens: with these words, or never.
     no_open: Option<Option<&'static str>>,
     /// Destinations that cannot be made.
@@ -114,6 +115,7 @@ impl Rig {
             used: Vec::new(),
             orders: Vec::new(),
             opened: 0,
+            hurried: Vec::new(),
             no_open: None,
             no_make: BTreeMap::new(),
             states: BTreeMap::new(),
@@ -172,6 +174,7 @@ impl Rig {
                 self.shown.remove(&run);
                 self.outputs.retain(|(of, _), _| *of != run);
             }
+            Action::Hurry { run } => self.hurried.push(run),
             Action::Aim { run, shown, .. } => _ = self.shown.insert(run, shown),
             Action::Make { run, serial, order } => {
                 let id = order.destination.id.clone();

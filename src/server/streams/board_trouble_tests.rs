@@ -133,3 +133,31 @@ fn a_stream_of_a_deleted_agent_ends_and_says_why() {
     rig.look();
     assert_eq!(rig.puts.last().unwrap().reason.as_deref(), Some("the agent was deleted"));
 }
+
+#[test]
+fn what_is_switched_off_while_a_drain_lets_it_finish_has_no_more_time() {
+    let drained = || {
+        let mut rig = Rig::new(&["a", "b"], &[("m", &["a"], Running), ("n", &["b"], Running)]);
+        let runs: Vec<u64> = rig.runs.keys().copied().collect();
+        rig.board.drain(Duration::from_secs(10));
+        rig.work();
+        assert!(rig.hurried.is_empty());
+        (rig, runs)
+    };
+    let (mut rig, runs) = drained();
+    rig.board.switched_off("a", rig.now, rig.wall());
+    rig.work();
+    assert_eq!(rig.hurried, runs[..1], "the other one goes on");
+    assert!(rig.puts.last().is_some_and(|r| r.agent_id == "a" && r.ended_at.is_some()));
+    let left = rig.streams();
+    assert_eq!(left.len(), 1);
+    rig.board.kill(false, rig.now, rig.wall());
+    rig.work();
+    assert_eq!(rig.hurried, runs);
+    // Somebody stops one for good.
+    let (mut rig, runs) = drained();
+    let id = rig.board.views(None, rig.now)[1].record.id.clone();
+    rig.board.end(&id, "stopped by an operator", rig.now, rig.wall());
+    rig.work();
+    assert_eq!(rig.hurried, runs[1..]);
+}

@@ -39,7 +39,7 @@ type Opened = OnceLock<Arc<dyn OnStage>>;
 pub struct Crew {
     hands: Mutex<HashMap<u64, Hand>>,
     /// Those that were told to end everything, until they have.
-    leaving: Mutex<Vec<Weak<Opened>>>,
+    leaving: Mutex<HashMap<u64, Weak<Opened>>>,
     /// How many threads there are.
     at_work: watch::Sender<usize>,
     runtime: Handle,
@@ -107,18 +107,18 @@ impl Crew {
         *hand.aim() = u64::MAX;
         {
             let mut leaving = lock(&self.leaving);
-            leaving.retain(|stage| stage.strong_count() > 0);
-            leaving.push(Arc::downgrade(&hand.stage));
+            leaving.retain(|_, stage| stage.strong_count() > 0);
+            leaving.insert(run, Arc::downgrade(&hand.stage));
         }
         if !hand.give(Job::Stop { deadline }) {
             tracing::error!(run, "the thread of a stream's picture hangs and is left behind");
         }
     }
 
-    /// Those that are ending end within this time from now.
-    pub fn hurry(&self, within: Duration) {
-        let leaving: Vec<_> = lock(&self.leaving).iter().filter_map(Weak::upgrade).collect();
-        for stage in leaving.iter().filter_map(|stage| stage.get()) {
+    /// One that was told to end everything ends it within this time from now.
+    pub fn hurry(&self, run: u64, within: Duration) {
+        let leaving = lock(&self.leaving).get(&run).and_then(Weak::upgrade);
+        if let Some(stage) = leaving.as_ref().and_then(|stage| stage.get()) {
             stage.hurry(within);
         }
     }

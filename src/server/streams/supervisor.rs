@@ -220,15 +220,10 @@ impl Supervisor {
 
     /// The flag went off.
     pub fn kill(self: &Arc<Self>, hard: bool) {
-        let draining = self.apply(|board, now, wall| {
+        self.apply(|board, now, wall| {
             self.void.store(self.looks.load(Ordering::SeqCst), Ordering::SeqCst);
             board.kill(hard, now, wall);
-            board.draining
         });
-        if draining {
-            // What ends already, with time to finish, has less of it now.
-            self.crew.hurry(OUTPUT_END);
-        }
         self.poke();
     }
 
@@ -429,6 +424,7 @@ impl Supervisor {
                 self.crew.hire(run, self.stage.clone(), settings, Arc::new(Reports(self.clone())));
             }
             Action::Close { run, deadline } => self.crew.dismiss(run, deadline),
+            Action::Hurry { run } => self.crew.hurry(run, OUTPUT_END),
             Action::Remove { run, output, deadline } => {
                 // One without a thread has ended with it.
                 let _ = self.crew.hand(run).is_some_and(|hand| hand.give(Job::Remove { output, deadline }));
