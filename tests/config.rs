@@ -142,6 +142,15 @@ fn a_name_that_is_not_known_is_refused_with_the_nearest_one() {
     );
 }
 
+#[test]
+fn variables_of_the_examples_are_no_mistakes_and_nothing_far_away_is_proposed() {
+    let (code, _, err) = run(config().env("AGENTCAST_URL", "http://127.0.0.1:1").env("AGENTCAST_KEY", CANARY));
+    assert_eq!((code, &*err), (Some(0), ""));
+    let (_, _, err) = run(config().env("AGENTCAST_TOKEN", "1").env("AGENTCAST_LOGS", "info"));
+    assert!(err.lines().any(|line| line.ends_with("AGENTCAST_TOKEN in the environment is no setting")), "{err}");
+    assert!(err.contains("AGENTCAST_LOGS in the environment is no setting; did you mean AGENTCAST_LOG?"), "{err}");
+}
+
 /// Sets every secret in its own way.
 fn with_secrets<'a>(command: &'a mut Command, file: &Path) -> &'a mut Command {
     command

@@ -3,7 +3,10 @@
 
 mod support;
 
+use agentcast::store::Hold;
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -11,11 +14,12 @@ use support::dir::TempDir;
 use support::postgres::Postgres;
 use support::program::{PATIENCE, Program, agentcast, command_lines, run, wait_until};
 use support::rtmp_receiver::{Behaviour, Connection, Receiver};
-use support::service::{JWT_SECRET, KEK, Sender, Service, Setup};
+use support::service::{Client, JWT_SECRET, KEK, Sender, Service, Setup};
 
 /// If one of these is ever seen, a secret leaked.
 const LIVEKIT_SECRET: &str = "livekit-canary-0f3b9a7c5e1d2846b7d9c1f0";
 const PASSWORD: &str = "database-canary-5c1e9a";
+const KEK_NAME: &str = "STREAM_KEY_ENCRYPTION_KEY";
 
 /// A service to be started on this folder, with good secrets.
 fn serve(dir: &Path) -> Command {
@@ -23,6 +27,12 @@ fn serve(dir: &Path) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("AGENTCAST_DATA_DIR", dir);
     command.env("STREAM_KEY_ENCRYPTION_KEY", KEK).env("STREAMING_JWT_SECRET", JWT_SECRET);
     command
+}
+
+/// A new database.
+fn database(server: &Postgres) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(server.database())
 }
 
 /// Runs a command that is expected to end by itself: exit code and what it said.
@@ -93,8 +103,7 @@ fn a_second_service_on_the_same_folder_and_a_port_that_is_taken_are_refused_in_w
 #[test]
 fn two_services_on_one_database_wait_for_each_other_and_the_second_takes_over_when_the_first_ends() {
     let (server, dir) = (Postgres::shared(), TempDir::new("hold"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let url = runtime.block_on(server.database());
+    let url = database(&server);
     let on = |name: &str| {
         let mut command = serve(&dir.path().join(name));
         Program::start(command.env("AGENTCAST_DATABASE", &url))
@@ -120,30 +129,117 @@ fn two_services_on_one_database_wait_for_each_other_and_the_second_takes_over_wh
 struct OnAir {
     service: Service,
     receiver: Receiver,
+    /// Agents of the match, each with its destination: their ids.
+    agents: [(String, String); 2],
+    /// Of the match's game.
+    feed: Client,
+    session: String,
+    sender: Sender,
 }
 
 impl OnAir {
     fn new(toml: &str) -> OnAir {
+        OnAir::on(toml, &[])
+    }
+
+    fn on(toml: &str, more: &[(&str, &str)]) -> OnAir {
         let receiver = Receiver::start(Behaviour::default());
         let ingest = receiver.url("x").rsplit_once('/').expect("a key").0.to_owned();
         let hosts = "[destinations]\nallowed_hosts = [\"127.0.0.1:*\"]\nallow_private = true\n";
-        let env = vec![("STREAMING_ENABLED".to_owned(), "true".to_owned())];
-        let service = Service::start(Setup { toml: format!("{hosts}{toml}"), env });
+        let env = [("STREAMING_ENABLED", "true")].iter().chain(more).map(|(n, v)| (n.to_string(), v.to_string()));
+        let service = Service::start(Setup { toml: format!("{hosts}{toml}"), env: env.collect() });
         let (tenant, operator) = service.tenant("Arena", "operator");
         let id = |made: &Value| made["id"].as_str().expect("an id").to_owned();
-        let agent = id(&operator.post("/v1/agents", &json!({ "name": "Nightjar" })).expect(201));
-        let destination = json!({ "kind": "rtmp", "ingest": ingest });
-        let destination = id(&operator.post(&format!("/v1/agents/{agent}/destinations"), &destination).expect(201));
-        operator.put(&format!("/v1/destinations/{destination}/key"), &json!({ "key": "serve-test-key" })).expect(200);
-        operator.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true })).expect(200);
+        let agents = ["Nightjar", "Corncrake"].map(|name| {
+            let agent = id(&operator.post("/v1/agents", &json!({ "name": name })).expect(201));
+            let body = json!({ "kind": "rtmp", "ingest": ingest });
+            let destination = id(&operator.post(&format!("/v1/agents/{agent}/destinations"), &body).expect(201));
+            let key = json!({ "key": "serve-test-key" });
+            operator.put(&format!("/v1/destinations/{destination}/key"), &key).expect(200);
+            (agent, destination)
+        });
+        let on = |agent: &str| operator.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true }));
+        on(&agents[0].0).expect(200);
         let game = service.key(&tenant, "game");
-        let session = game.feed_session("qf2", json!({ "x": agent }));
+        let session = game.feed_session("qf2", json!({ "x": agents[0].0, "o": agents[1].0 }));
         let feed = game.with(session["token"].as_str().expect("a token"));
         let mut sender = Sender::new("qf2");
         let events = [sender.started(), sender.score(1)];
-        feed.push(session["session"]["id"].as_str().expect("an id"), &events).expect(200);
+        let session = id(&session["session"]);
+        feed.push(&session, &events).expect(200);
         receiver.wait_messages(0, 100);
-        OnAir { service, receiver }
+        OnAir { service, receiver, agents, feed, session, sender }
+    }
+
+    /// From now on the platform takes nothing: the goodbye to it takes a while.
+    fn stall(&self) {
+        self.receiver.behave(|b| b.stall = true);
+        let queued =
+            || self.service.admin.get("/v1/streams").expect(200)["items"][0]["destinations"][0]["queueMs"].as_u64();
+        wait_until("the queue to grow", PATIENCE, || queued().filter(|ms| *ms > 1_000));
+    }
+
+    /// Whether another event is acknowledged.
+    fn feeds(&mut self) -> bool {
+        let (path, seq) = (format!("/v1/sessions/{}/events", self.session), self.sender.seq);
+        let body = json!([self.sender.score(seq)]).to_string();
+        let answer = self.feed.try_call("POST", &path, &["Content-Type: application/json"], body.as_bytes());
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+}
+
+#[test]
+fn on_a_server_the_next_service_begins_when_the_last_one_has_ended_and_knows_all_that_it_acknowledged() {
+    let (server, dir) = (Postgres::shared(), TempDir::new("next"));
+    let url = database(&server);
+    let mut on_air = OnAir::on("", &[("AGENTCAST_DATABASE", &url)]);
+    on_air.stall();
+    let mut next = Program::start(serve(dir.path()).env("AGENTCAST_DATABASE", &url));
+    next.wait_for("another one works on this database; waiting for it to end");
+    on_air.service.program().signal(libc::SIGTERM);
+    on_air.service.program().wait_for("agentcast serve: ending");
+    let (mut acknowledged, mut late) = (on_air.sender.seq, 0);
+    while on_air.feeds() {
+        assert!(!next.said().contains("http://"), "both serve:\n{}", on_air.service.said());
+        (acknowledged, late) = (on_air.sender.seq, late + 1);
+    }
+    assert!(late > 1, "calls are answered while the goodbye waits for the platform");
+    let line = next.wait_for("agentcast serve: http://");
+    assert!(on_air.service.said().contains("agentcast serve: stopped"), "{}", on_air.service.said());
+    let address = line.split("http://").nth(1).and_then(|a| a.split('/').next()).unwrap().to_owned();
+    let feed = Client { address, ..on_air.feed.clone() };
+    let state = feed.get(&format!("/v1/sessions/{}/state", on_air.session)).expect(200);
+    assert_eq!(state["seq"].as_u64(), Some(acknowledged), "{state}");
+    assert_eq!(next.stop(libc::SIGTERM).code(), Some(0), "{}", next.said());
+}
+
+#[test]
+fn a_service_whose_database_another_one_works_on_ends_at_once_also_while_it_says_goodbye() {
+    let server = Postgres::shared();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for ending in [false, true] {
+        let url = database(&server);
+        let mut on_air = OnAir::on("", &[("AGENTCAST_DATABASE", &url)]);
+        if ending {
+            on_air.stall();
+            on_air.service.program().signal(libc::SIGTERM);
+            on_air.service.program().wait_for("agentcast serve: ending");
+        }
+        let _other = runtime.block_on(async {
+            let mut raw = sqlx::AnyConnection::connect(&url).await.unwrap();
+            let url = SecretString::from(url.as_str());
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = \
+                       (SELECT oid FROM pg_database WHERE datname = current_database())";
+            loop {
+                raw.execute(cut).await.unwrap();
+                if let Some(hold) = Hold::take(&url).await.unwrap() {
+                    break hold;
+                }
+            }
+        });
+        on_air.service.program().wait_for("ended at once: another agentcast serve works on this database now");
+        let said = on_air.service.kill();
+        assert!(!said.contains("agentcast serve: stopped"), "{said}");
     }
 }
 
@@ -164,14 +260,84 @@ fn sigterm_says_goodbye_to_the_platform_and_ends_with_code_0() {
     on_air.service.stop();
 }
 
+/// Waits for a line with all of these words.
+fn line_with(program: &Program, words: &[&str]) -> String {
+    wait_until(&words.join(" … "), PATIENCE, || {
+        program.said().lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+    })
+}
+
+#[test]
+fn lines_of_destinations_and_encoders_name_stream_and_agent() {
+    let mut on_air = OnAir::new("");
+    let (agent, destination) = &on_air.agents[1];
+    let switch = |on: bool| {
+        let path = format!("/v1/agents/{agent}/streaming");
+        on_air.service.admin.put(&path, &json!({ "enabled": on })).expect(200)
+    };
+    switch(true);
+    on_air.receiver.wait_messages(1, 60);
+    let streams = on_air.service.admin.get("/v1/streams").expect(200);
+    for stream in streams["items"].as_array().unwrap() {
+        let (id, agent) = (stream["id"].as_str().unwrap(), stream["agentId"].as_str().unwrap());
+        let (_, destination) = on_air.agents.iter().find(|(id, _)| id == agent).unwrap();
+        line_with(on_air.service.program(), &[": live", id, agent, destination]);
+    }
+    assert_eq!(streams["items"].as_array().map(Vec::len), Some(2));
+    line_with(on_air.service.program(), &["video encoder: ", "str_", &on_air.agents[0].0]);
+    // What the destination's thread says later, too.
+    on_air.receiver.behave(|b| b.stall = true);
+    line_with(on_air.service.program(), &["WARN", "next attempt in", agent, destination]);
+    on_air.receiver.behave(|b| b.stall = false);
+    on_air.service.stop();
+}
+
+#[test]
+fn stream_keys_that_do_not_open_are_said_at_the_start_and_with_each_destination() {
+    let mut on_air = OnAir::new("");
+    let (agent, destination) = on_air.agents[1].clone();
+    let admin = &on_air.service.admin;
+    admin.delete(&format!("/v1/destinations/{destination}/key")).expect(204);
+    admin.put(&format!("/v1/agents/{agent}/streaming"), &json!({ "enabled": true })).expect(200);
+    let said = line_with(on_air.service.program(), &["WARN", "needs attention: no stream key is set", &agent]);
+    assert!(said.contains(&destination) && said.contains("str_"), "{said}");
+    on_air.service.stop();
+    let (agent, destination) = &on_air.agents[0];
+    let mut command = serve(on_air.service.dir.path());
+    command.env("AGENTCAST_CONFIG", on_air.service.dir.path().join("agentcast.toml"));
+    command.env("STREAMING_ENABLED", "true").env("STREAM_KEY_ENCRYPTION_KEY", KEK.replace('b', "0"));
+    let mut program = Program::start(&mut command);
+    let said = program.wait_for("1 of 1 stored stream keys do not open");
+    assert!(said.contains("STREAM_KEY_ENCRYPTION_KEY lacks what sealed them (k"), "{said}");
+    line_with(&program, &["WARN", "needs attention: its stream key does not open", agent, destination, "str_"]);
+    assert_eq!(program.stop(libc::SIGTERM).code(), Some(0));
+    let again = program.said().matches("its stream key does not open").count();
+    assert_eq!(again, 1, "once, not with every look: {}", program.said());
+}
+
+#[test]
+fn a_rotation_while_the_service_still_seals_by_the_old_key_says_so_and_takes_none_away() {
+    let dir = TempDir::new("behind");
+    let both = format!("{},{KEK}", KEK.replace('b', "0"));
+    let rotate =
+        || ends(agentcast().args(["key", "rotate"]).env("AGENTCAST_DATA_DIR", dir.path()).env(KEK_NAME, &both));
+    let mut old = Program::start(&mut serve(dir.path()));
+    old.wait_for("agentcast serve: http://");
+    let (code, said) = rotate();
+    assert!(code == Some(1) && said.contains("The service last started with key k"), "{said}");
+    assert!(said.contains("then run this again") && !said.contains("may lose them"), "{said}");
+    assert_eq!(old.stop(libc::SIGTERM).code(), Some(0));
+    let mut new = Program::start(serve(dir.path()).env(KEK_NAME, &both));
+    new.wait_for("agentcast serve: http://");
+    let (code, said) = rotate();
+    assert!(code == Some(0) && said.contains("STREAM_KEY_ENCRYPTION_KEY may lose them"), "{said}");
+    assert_eq!(new.stop(libc::SIGTERM).code(), Some(0));
+}
+
 #[test]
 fn a_second_signal_ends_at_once_while_a_platform_takes_nothing() {
     let mut on_air = OnAir::new("");
-    on_air.receiver.behave(|b| b.stall = true);
-    // As long as the sockets need to fill: then the goodbye waits for the platform.
-    let streams =
-        || on_air.service.admin.get("/v1/streams").expect(200)["items"][0]["destinations"][0]["queueMs"].as_u64();
-    wait_until("the queue to grow", PATIENCE, || streams().filter(|ms| *ms > 1_000));
+    on_air.stall();
     on_air.service.program().signal(libc::SIGTERM);
     on_air.service.program().wait_for("agentcast serve: ending");
     on_air.service.program().signal(libc::SIGTERM);
@@ -237,7 +403,8 @@ fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
     };
     let mut program = Program::start(serve(dir.path()).env("NOTIFY_SOCKET", &path));
     assert_eq!(heard(), "READY=1");
-    assert!(program.said().contains("agentcast serve: http://"), "{}", program.said());
+    // The log has a thread of its own.
+    program.wait_for("agentcast serve: http://");
     program.signal(libc::SIGTERM);
     assert_eq!(heard(), "STOPPING=1");
     assert_eq!(program.end(PATIENCE).code(), Some(0));

@@ -69,8 +69,19 @@ fn report(done: &Rotated) -> anyhow::Result<ExitCode> {
             done.left
         );
     }
+    if let Some(old) = &done.behind {
+        say!(
+            "The service last started with key {old} first, and seals by it what is set meanwhile. Keep {old}: restart the service \
+             with {} first (STREAM_KEY_ENCRYPTION_KEY=NEW,OLD), then run this again.",
+            done.kid
+        );
+    }
     if done.complete() {
-        say!("Nothing needs the other keys any more: STREAM_KEY_ENCRYPTION_KEY may lose them.");
+        say!(
+            "Nothing needs the other keys any more, as long as the service runs with {} first: STREAM_KEY_ENCRYPTION_KEY may lose \
+             them.",
+            done.kid
+        );
         Ok(ExitCode::SUCCESS)
     } else {
         Ok(ExitCode::FAILURE)

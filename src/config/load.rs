@@ -159,8 +159,9 @@ impl Inputs {
 
     /// A misspelt variable would be passed over in silence.
     fn warn_of_strays(&self, reader: &mut Reader) {
-        // Those of other commands.
-        let others = ["AGENTCAST_CONFIG", "AGENTCAST_STREAM_KEY", "AGENTCAST_SKIP_PACKAGES"];
+        // Those of other commands, and of whoever calls the service, as the examples do.
+        let others =
+            ["AGENTCAST_CONFIG", "AGENTCAST_STREAM_KEY", "AGENTCAST_SKIP_PACKAGES", "AGENTCAST_URL", "AGENTCAST_KEY"];
         for name in self.env.keys().filter(|name| name.starts_with("AGENTCAST_")) {
             let known = SETTINGS.iter().any(|setting| {
                 setting.env == name || setting.is_secret() && name.strip_suffix("_FILE") == Some(setting.env)
@@ -320,12 +321,22 @@ fn printable(name: &str) -> String {
 /// The name that was probably meant: close in letters, or the same last part.
 fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-    let scored = names.map(|known| {
-        let same = last(known) == last(name);
-        (if same { 0 } else { distance(name, known) }, known)
+    let close = names.filter_map(|known| {
+        if last(known) == last(name) {
+            return Some((0, known));
+        }
+        // Whole words that both begin with make them no more alike: `AGENTCAST_` would make all of them so.
+        let differs = name.chars().count() - shared_words(name, known);
+        let distance = distance(name, known);
+        (distance <= (differs / 3).max(1)).then_some((distance, known))
     });
-    let (score, known) = scored.min_by_key(|(score, _)| *score)?;
-    (score <= name.chars().count() / 3).then_some(known)
+    Some(close.min_by_key(|(distance, _)| *distance)?.1)
+}
+
+/// Characters of the words that both names begin with, separators included.
+fn shared_words(a: &str, b: &str) -> usize {
+    let shared: Vec<char> = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(c, _)| c).collect();
+    shared.iter().rposition(|c| matches!(c, '.' | '_')).map_or(0, |at| at + 1)
 }
 
 /// Levenshtein's.

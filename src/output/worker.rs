@@ -4,14 +4,16 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+use tracing::Span;
 
-/// A thread that its destination joins, unless it overstays the deadline.
+/// A thread that its destination joins, unless it overstays the deadline. What it logs stands in the span in which it was made.
 #[derive(Debug)]
 pub(super) struct Worker {
     /// None once it was joined or left behind.
     thread: Option<JoinHandle<()>>,
     /// Closed by the thread when it ends.
     ended: Receiver<()>,
+    span: Span,
 }
 
 /// What became of a thread that was told to end.
@@ -27,16 +29,19 @@ impl Worker {
     /// When the system starts no more threads.
     pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Worker> {
         let (alive, ended) = channel::<()>();
+        let span = Span::current();
+        let inside = span.clone();
         let work = move || {
             let _alive = alive;
-            work();
+            inside.in_scope(work);
         };
-        Ok(Worker { thread: Some(Builder::new().name(name.to_owned()).spawn(work)?), ended })
+        Ok(Worker { thread: Some(Builder::new().name(name.to_owned()).spawn(work)?), ended, span })
     }
 
     /// Waits until the thread has ended, `deadline` at most. None: that was done before. `name` is for logs.
     pub fn end(&mut self, name: &str, deadline: Duration) -> Option<Ended> {
         let thread = self.thread.take()?;
+        let _inside = self.span.enter();
         // The thread sends nothing: this returns when it ends.
         if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(deadline) {
             tracing::warn!(destination = name, "did not stop within {deadline:?}, left behind");

@@ -155,6 +155,11 @@ impl Keyring {
         &self.first().id
     }
 
+    /// Whether what was sealed under this id was sealed by the first key.
+    pub fn seals_as(&self, kid: &str) -> bool {
+        self.first().named(kid)
+    }
+
     /// The stream key in its envelope; see the [module](self) for the bytes.
     pub fn seal(&self, key: &StreamKey, binding: Binding<'_>) -> Vec<u8> {
         let (kek, data_key) = (self.first(), random::<KEY>());

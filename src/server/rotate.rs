@@ -28,12 +28,15 @@ pub struct Rotated {
     pub broken: Vec<(String, String)>,
     /// Records that something still seals by another key than the first: a service that has not read its settings anew.
     pub left: u64,
+    /// Id of the key by which the service that served last seals, if that is not the first: keys that are set at it go under
+    /// that one again.
+    pub behind: Option<String>,
 }
 
 impl Rotated {
     /// Nothing needs the other keys any more.
     pub fn complete(&self) -> bool {
-        self.broken.is_empty() && self.left == 0
+        self.broken.is_empty() && self.left == 0 && self.behind.is_none()
     }
 }
 
@@ -52,6 +55,7 @@ pub async fn rotate(store: &Store, keyring: &Keyring, who: &Who) -> Result<Rotat
             break;
         }
     }
+    done.behind = store.sealing_key().await?.filter(|serving| !keyring.seals_as(serving));
     let details = json!({ "rewrapped": done.rewrapped, "left": done.left, "broken": done.broken.len() });
     note(store, who, "keyring.rotate.end", kid, details).await?;
     Ok(done)

@@ -6,8 +6,14 @@ use secrecy::ExposeSecret;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection};
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// What stands beside a database that is in use, or was left by a crash.
+const LOGS: [&str; 2] = ["-wal", "-shm"];
+/// Stores that restores have replaced.
+const MOST_KEPT: u32 = 1_000;
 
 /// What a look at a database found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +61,15 @@ async fn copy_into(connection: &mut AnyConnection, to: &Path) -> Result<()> {
     schema::version(connection, Kind::Sqlite).await?;
     let uri = file_uri(to)?;
     // Ours before there is anything in it; SQLite fills an empty file.
-    let file = private(to, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(to, &e))?;
+    let file = private(to, OpenOptions::new().write(true).create_new(true)).map_err(|error| {
+        let to = to.display();
+        StoreError::Copy(match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{to} exists already, and a copy replaces nothing: name another file, or move that one away")
+            }
+            _ => format!("{to} cannot be made: {error}; name a file in a folder that this user may write to"),
+        })
+    })?;
     let made = sqlx::query("VACUUM INTO $1").bind(&*uri).execute(connection).await;
     let made = made.map_err(StoreError::from).and_then(|_| {
         file.sync_all().map_err(|e| file_error(to, &e))?;
@@ -86,7 +100,7 @@ pub async fn check(place: &Place) -> Result<Checked> {
 }
 
 fn must_exist(database: &Path) -> Result<()> {
-    if database.is_file() { Ok(()) } else { Err(StoreError::Backend(format!("{} is no file", database.display()))) }
+    if database.is_file() { Ok(()) } else { Err(StoreError::Copy(format!("{} is no file", database.display()))) }
 }
 
 async fn look_through(connection: &mut AnyConnection, kind: Kind) -> Result<Checked> {
@@ -152,15 +166,8 @@ async fn replace(copy: &Path, database: &Path, fresh: bool) -> Result<Option<Pat
     if !fresh {
         fold_log(database).await;
     }
-    let old = with_suffix(database, ".before-restore");
-    let kept = if fresh {
-        None
-    } else {
-        _ = std::fs::remove_file(&old);
-        std::fs::hard_link(database, &old).map_err(|e| file_error(&old, &e))?;
-        Some(old.clone())
-    };
-    for suffix in ["-wal", "-shm"] {
+    let old = keep(database, fresh)?;
+    for suffix in LOGS {
         // Only there when the old store could not be read; kept with it.
         let beside = with_suffix(database, suffix);
         if beside.exists() {
@@ -169,12 +176,31 @@ async fn replace(copy: &Path, database: &Path, fresh: bool) -> Result<Option<Pat
     }
     std::fs::rename(&new, database).map_err(|e| file_error(database, &e))?;
     sync_folder(database)?;
-    Ok(kept)
+    Ok((!fresh).then_some(old))
+}
+
+/// A second name for the store that is replaced, one that nothing has: what an earlier restore kept may be the only good one.
+/// `fresh`: there is none, the name is for what a lost one left beside it.
+fn keep(database: &Path, fresh: bool) -> Result<PathBuf> {
+    for n in 1..=MOST_KEPT {
+        let suffix = if n == 1 { ".before-restore".to_owned() } else { format!(".before-restore-{n}") };
+        let old = with_suffix(database, &suffix);
+        if old.exists() || LOGS.iter().any(|log| with_suffix(&old, log).exists()) {
+            continue;
+        }
+        if !fresh {
+            std::fs::hard_link(database, &old).map_err(|e| file_error(&old, &e))?;
+        }
+        return Ok(old);
+    }
+    let names = with_suffix(database, ".before-restore*");
+    Err(StoreError::Copy(format!("{MOST_KEPT} replaced stores are kept as {}: delete some", names.display())))
 }
 
 /// Copies the backup beside the database and looks through the copy.
 async fn take_over(copy: &Path, new: &Path) -> Result<Checked> {
-    let mut from = std::fs::File::open(copy).map_err(|e| file_error(copy, &e))?;
+    let mut from =
+        std::fs::File::open(copy).map_err(|e| StoreError::Copy(format!("{} cannot be read: {e}", copy.display())))?;
     let mut to = private(new, OpenOptions::new().write(true).create_new(true)).map_err(|e| file_error(new, &e))?;
     std::io::copy(&mut from, &mut to).and_then(|_| to.sync_all()).map_err(|e| file_error(new, &e))?;
     check(&Place::Sqlite(new.to_owned())).await.map_err(|error| match error {

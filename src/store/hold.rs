@@ -4,67 +4,116 @@
 use super::open::postgres_connection;
 use super::{Place, Result, StoreError};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Executor};
 use std::time::Duration;
 
 /// Number of a session's advisory lock, which counts within its database: `agentcas` in ASCII.
 const LOCK: i64 = 0x6167_656e_7463_6173;
-/// How often it is looked whether the connection that holds the lock is still there.
-const LOOK: Duration = Duration::from_secs(5);
 /// An answer takes at most this long.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Pause between attempts while the server is away.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The server ends a session that it does not hear of for 20 s, and the lock with it: a host that died says no goodbye, and TCP
+/// alone takes hours to notice. Longer than a look and [`ANSWER`], so that who still runs learns of it first. A server that does
+/// not know one of them (`idle_session_timeout` and `client_connection_check_interval` are of version 14) does without.
+const SESSION: &[&str] = &[
+    "SET application_name = 'agentcast hold'",
+    "SET statement_timeout = '30s'",
+    "SET idle_session_timeout = '20s'",
+    "SET tcp_user_timeout = '20s'",
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    // A process that ends while it is answered is noticed before the answer is.
+    "SET client_connection_check_interval = '200ms'",
+];
+
+/// The wait is the server's: a connection that breaks is noticed at once, not after the pause.
+const LOOK: &str = "SELECT 1 FROM pg_sleep(1)";
+
 /// The right to serve a store. Gone with its connection.
 pub struct Hold {
     url: SecretString,
     connection: AnyConnection,
+    /// The session's process on the server.
+    pid: i64,
+}
+
+/// What became of an attempt.
+enum Taken {
+    Held(Hold),
+    /// The session that we had before still has it: the server has not noticed that its connection is gone.
+    StillOurs,
+    Others,
 }
 
 impl Hold {
-    /// Takes the right to serve this store; None: another process has it. A store in a file needs none of this: who serves it
-    /// locks its folder.
+    /// Takes the right to serve this store; None: another process has it. It must be kept by [`Hold::lost`] from then on. A store
+    /// in a file needs none of this: who serves it locks its folder.
     ///
     /// # Errors
     /// When the server cannot be reached.
     pub async fn take(url: &SecretString) -> Result<Option<Hold>> {
-        sqlx::any::install_default_drivers();
-        let taken = async {
-            let mut connection = postgres_connection(url.expose_secret()).await?;
-            // Numbers, because they mean the same to every driver.
-            let lock = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END::bigint";
-            let got: i64 = sqlx::query_scalar(lock).bind(LOCK).fetch_one(&mut connection).await?;
-            Ok((got == 1).then(|| Hold { url: url.clone(), connection }))
-        };
-        tokio::time::timeout(ANSWER, taken).await.unwrap_or_else(|_| Err(late()))
+        match attempt(url, 0).await? {
+            Taken::Held(hold) => Ok(Some(hold)),
+            Taken::StillOurs | Taken::Others => Ok(None),
+        }
     }
 
     /// Returns when another process serves the store. While the server is away nobody can say so: then it is asked again and
     /// again, and who comes first has it.
-    pub async fn lost(mut self) {
+    pub async fn lost(self) {
+        let Hold { url, mut connection, mut pid } = self;
         loop {
-            tokio::time::sleep(LOOK).await;
-            let look = sqlx::query("SELECT 1").execute(&mut self.connection);
+            let look = sqlx::query(LOOK).execute(&mut connection);
             if matches!(tokio::time::timeout(ANSWER, look).await, Ok(Ok(_))) {
                 continue;
             }
             tracing::warn!("the connection that holds the store is gone; it is taken again");
-            self = loop {
-                match Hold::take(&self.url).await {
-                    Ok(Some(hold)) => {
+            drop(connection);
+            (connection, pid) = loop {
+                match attempt(&url, pid).await {
+                    Ok(Taken::Held(hold)) => {
                         tracing::info!("the store is held again");
-                        break hold;
+                        break (hold.connection, hold.pid);
                     }
-                    Ok(None) => return,
-                    Err(error) => {
-                        tracing::debug!("the store cannot be held yet: {error}");
-                        tokio::time::sleep(AGAIN).await;
-                    }
+                    Ok(Taken::Others) => return,
+                    Ok(Taken::StillOurs) => {}
+                    Err(error) => tracing::debug!("the store cannot be held yet: {error}"),
                 }
+                tokio::time::sleep(AGAIN).await;
             };
         }
     }
+}
+
+/// `before`: the process of the session that had it for us.
+async fn attempt(url: &SecretString, before: i64) -> Result<Taken> {
+    sqlx::any::install_default_drivers();
+    let attempt = async {
+        let mut connection = postgres_connection(url.expose_secret()).await?;
+        for statement in SESSION {
+            match connection.execute(*statement).await {
+                Ok(_) => {}
+                Err(sqlx::Error::Database(error)) => tracing::debug!("{statement}: {error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let pid: i64 = sqlx::query_scalar("SELECT pg_backend_pid()::bigint").fetch_one(&mut connection).await?;
+        // Numbers, because they mean the same to every driver.
+        let lock = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END::bigint";
+        let got: i64 = sqlx::query_scalar(lock).bind(LOCK).fetch_one(&mut connection).await?;
+        if got == 1 {
+            return Ok(Taken::Held(Hold { url: url.clone(), connection, pid }));
+        }
+        let whose = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = $1
+            AND (classid::bigint << 32) + objid::bigint = $2
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let ours: i64 = sqlx::query_scalar(whose).bind(before).bind(LOCK).fetch_one(&mut connection).await?;
+        Ok(if ours > 0 { Taken::StillOurs } else { Taken::Others })
+    };
+    tokio::time::timeout(ANSWER, attempt).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn late() -> StoreError {

@@ -91,6 +91,9 @@ pub enum StoreError {
     /// For the operator's log; never for a caller. Holds no values of records and no password.
     #[error("the store cannot be reached or refused: {0}")]
     Backend(String),
+    /// The file that a copy was to go to or come from; for whoever runs the command.
+    #[error("{0}")]
+    Copy(String),
 }
 
 /// A page of a list, oldest first unless said otherwise. Records stand in the order of their ids, which rise with time.

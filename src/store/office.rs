@@ -30,6 +30,9 @@ fn usage_day(row: &AnyRow) -> Result<UsageDay> {
     })
 }
 
+/// What the name of the flag that notes a key begins with; the key's id follows.
+const SEALING_KEY: &str = "sealing-key:";
+
 /// Flags and audit.
 impl Store {
     /// None: never set.
@@ -44,6 +47,23 @@ impl Store {
             ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at";
         sqlx::query(sql).bind(name).bind(i64::from(on)).bind(at).execute(self.write()).await?;
         Ok(())
+    }
+
+    /// Notes by which key-encryption key the process that serves this store seals.
+    pub async fn note_sealing_key(&self, kid: &str, at: Millis) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("DELETE FROM flags WHERE name LIKE 'sealing-key:%'").execute(&mut *tx).await?;
+        let sql = "INSERT INTO flags (name, value, changed_at) VALUES ($1, 1, $2)";
+        sqlx::query(sql).bind(format!("{SEALING_KEY}{kid}")).bind(at).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Id of the key-encryption key by which the process that served last seals, or sealed. None: none ever served.
+    pub async fn sealing_key(&self) -> Result<Option<String>> {
+        let sql = "SELECT name FROM flags WHERE name LIKE 'sealing-key:%'";
+        let name: Option<String> = sqlx::query_scalar(sql).fetch_optional(self.read()).await?;
+        Ok(name.and_then(|name| name.strip_prefix(SEALING_KEY).map(str::to_owned)))
     }
 
     /// `id` of the entry is given by the store. Nothing changes or deletes an entry but [`Store::prune`].

@@ -94,7 +94,8 @@ impl Broadcast {
                 newest: newest.clone(),
                 meters,
             };
-            let work = move || encode_loop(inbox, transmitter, &shared);
+            let span = tracing::Span::current();
+            let work = move || span.in_scope(|| encode_loop(inbox, transmitter, &shared));
             Builder::new().name(format!("encode {name}")).spawn(work)
         }
         .map_err(|e| StreamError::Thread(name.clone(), e))?;
@@ -108,7 +109,8 @@ impl Broadcast {
                 clock,
             };
             let messages = messages.clone();
-            let work = move || draw_loop(&shared, frames, director, &messages);
+            let span = tracing::Span::current();
+            let work = move || span.in_scope(|| draw_loop(&shared, frames, director, &messages));
             Builder::new().name(format!("draw {name}")).spawn(work)
         }
         .map_err(|e| StreamError::Thread(name.clone(), e))?;

@@ -6,6 +6,7 @@ mod records;
 
 use crate::keyring::{opens_to, sealed};
 use crate::support::dir::TempDir;
+use crate::support::postgres::Postgres;
 use crate::support::program::{Program, agentcast};
 use agentcast::output::key::StreamKey;
 use agentcast::secure::{Binding, Keyring, api_key, ingest_host};
@@ -122,9 +123,19 @@ async fn records_that_do_not_open_are_named_and_hold_nothing_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_are_set_and_deleted_meanwhile_win() {
-    let rings = rings();
     let dir = TempDir::new("rotate-busy");
-    let store = filled(&Place::Sqlite(dir.path().join("a.db")), 96, &rings).await;
+    busy(&Place::Sqlite(dir.path().join("a.db"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_set_and_deleted_meanwhile_win_on_a_server() {
+    let server = Postgres::shared();
+    busy(&Place::Postgres(server.database().await.into())).await;
+}
+
+async fn busy(place: &Place) {
+    let rings = rings();
+    let store = filled(place, 96, &rings).await;
     let busy = {
         let (store, old) = (store.clone(), rings.old);
         tokio::spawn(async move {
@@ -168,9 +179,10 @@ async fn keys_that_are_set_and_deleted_meanwhile_win() {
     }
 }
 
+/// Without a setting of its own the store is the file in this folder.
 fn command(dir: &Path, text: &str) -> Command {
     let mut command = agentcast();
-    let stray = ["AGENTCAST_CONFIG", "AGENTCAST_DATABASE", "STREAMING_JWT_SECRET", "STREAM_KEY_ENCRYPTION_KEY_FILE"];
+    let stray = ["AGENTCAST_CONFIG", "STREAMING_JWT_SECRET", "STREAM_KEY_ENCRYPTION_KEY_FILE"];
     for name in stray {
         command.env_remove(name);
     }
@@ -180,22 +192,46 @@ fn command(dir: &Path, text: &str) -> Command {
 
 /// Runs it to its end: exit code, standard output, standard error.
 fn run(dir: &Path, text: &str, args: &[&str]) -> (i32, String, String) {
-    let output = command(dir, text).args(args).output().expect("the program starts");
+    ends(command(dir, text).args(args))
+}
+
+fn ends(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_killed_in_the_middle_loses_nothing_and_is_finished_by_the_next() {
+    killed(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_on_a_server_killed_in_the_middle_loses_nothing_and_is_finished_by_the_next() {
+    let server = Postgres::shared();
+    killed(Some(server.database().await)).await;
+}
+
+/// `url`: of a server's database; None: a file.
+async fn killed(url: Option<String>) {
     const KEYS: usize = 320;
     let rings = rings();
     let dir = TempDir::new("rotate-kill");
-    let store = filled(&Place::Sqlite(dir.path().join("agentcast.db")), KEYS, &rings).await;
+    let place = match &url {
+        Some(url) => Place::Postgres(url.as_str().into()),
+        None => Place::Sqlite(dir.path().join("agentcast.db")),
+    };
+    let store = filled(&place, KEYS, &rings).await;
+    let rotate = || {
+        let mut command = command(dir.path(), &rings.text);
+        command.args(["key", "rotate"]).envs(url.iter().map(|url| ("AGENTCAST_DATABASE", url)));
+        command
+    };
     let mut kills = 0;
     let mut left = KEYS;
     // Three times somewhere in the middle.
     while kills < 3 && left > 0 {
-        let program = Program::start(command(dir.path(), &rings.text).args(["key", "rotate"]));
+        let program = Program::start(&mut rotate());
         let began = left;
         while left > 0 && left + 30 > began {
             left = under_the_old_key(&store).await;
@@ -207,7 +243,7 @@ async fn a_rotation_killed_in_the_middle_loses_nothing_and_is_finished_by_the_ne
         kills += 1;
     }
     assert!(kills >= 2 || left > 0, "it was over before it could be killed");
-    let (code, out, err) = run(dir.path(), &rings.text, &["key", "rotate"]);
+    let (code, out, err) = ends(&mut rotate());
     assert_eq!((code, out.as_str()), (0, format!("{left} stream keys wrapped anew by key new\n").as_str()), "{err}");
     assert!(err.contains("Nothing needs the other keys any more"), "{err}");
     assert_all_open(&store, KEYS, &rings.new).await;

@@ -34,6 +34,10 @@ async fn a_running_store_is_checked_copied_and_restored_once_it_stopped() {
     let copied = db(dir, None, &["backup", "copy.db"]).await;
     assert!(copied.status.success() && said(&copied).contains("2 tenants"), "{}", said(&copied));
 
+    let twice = db(dir, None, &["backup", "copy.db"]).await;
+    assert!(said(&twice).contains("copy.db exists already") && !twice.status.success(), "{}", said(&twice));
+    assert!(!said(&twice).contains("the store cannot be reached"), "{}", said(&twice));
+
     world.store.add_agent(&agent("agt_3", "ten_1")).await.unwrap();
     let refused = db(dir, None, &["restore", "copy.db"]).await;
     assert_eq!(refused.status.code(), Some(1));

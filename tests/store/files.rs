@@ -18,7 +18,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 fn words(error: StoreError) -> String {
     match error {
-        StoreError::Backend(words) => words,
+        StoreError::Backend(words) | StoreError::Copy(words) => words,
         other => panic!("{other:?}"),
     }
 }
@@ -146,6 +146,11 @@ async fn a_restore_brings_back_the_copy_and_keeps_what_was_there() {
     assert_eq!(names(&Place::Sqlite(kept.clone())).await, ["agt_1", "agt_2", "agt_3"]);
     assert_eq!((mode(&path), mode(&kept)), (0o600, 0o600));
     assert!(!beside(&path, ".restoring").exists());
+    // Another one replaces nothing that an earlier one kept.
+    let second = restore(&copy, &path).await.unwrap().unwrap();
+    assert_ne!(second, kept);
+    assert_eq!(names(&Place::Sqlite(second)).await, ["agt_1", "agt_2"]);
+    assert_eq!(names(&Place::Sqlite(kept)).await, ["agt_1", "agt_2", "agt_3"]);
 
     // To where nothing is yet, on a new machine.
     let fresh = world.dir.path().join("new/agentcast.db");

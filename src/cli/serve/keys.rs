@@ -3,8 +3,11 @@
 use crate::cli::usage;
 use crate::config::load::Loaded;
 use crate::livekit::Server as LiveKit;
-use crate::secure::{Keyring, KeyringError, TokenSigner};
+use crate::secure::{Keyring, KeyringError, SealError, TokenSigner};
+use crate::server::now_ms;
+use crate::store::{Store, StoreError};
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeSet;
 
 pub struct Keys {
     pub keyring: Keyring,
@@ -40,6 +43,56 @@ pub fn keys(loaded: &Loaded) -> anyhow::Result<Keys> {
         }
     }
 }
+
+/// Notes in the store by which key this process seals, for `key rotate`, and says how many stored stream keys do not open: else
+/// each would only show when its stream should begin.
+pub async fn look_through(store: &Store, keyring: &Keyring) {
+    let noted = store.note_sealing_key(keyring.kid(), now_ms()).await;
+    let looked = async {
+        let (mut all, mut broken, mut missing) = (0, 0, BTreeSet::new());
+        let mut after: Option<String> = None;
+        loop {
+            // No key has an empty id: these are all of them.
+            let page = store.keys_not_under("", after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.destination_id.clone());
+            all += page.len();
+            for error in page.iter().filter_map(|sealed| keyring.rewrap(sealed).err()) {
+                broken += 1;
+                if let SealError::UnknownKey(kid) = error {
+                    missing.insert(kid);
+                }
+            }
+        }
+        Ok::<_, StoreError>((all, broken, missing))
+    };
+    match noted.and(looked.await) {
+        Ok((_, 0, _)) => {}
+        Ok((all, broken, missing)) => {
+            let remedy = "set them anew with PUT /v1/destinations/{id}/key";
+            let words = match missing.len() {
+                0 => format!(
+                    "their records were moved, edited or damaged, or their key's id is another key's by now; {remedy}"
+                ),
+                _ => {
+                    let kids: Vec<_> = missing.into_iter().take(SHOWN).collect();
+                    format!(
+                        "STREAM_KEY_ENCRYPTION_KEY lacks what sealed them ({}); add that after the first key (NEW,OLD) and restart, \
+                         or {remedy}",
+                        kids.join(", ")
+                    )
+                }
+            };
+            tracing::error!("{broken} of {all} stored stream keys do not open: {words}");
+        }
+        Err(error) => tracing::error!("the stored stream keys cannot be looked through: {error}"),
+    }
+}
+
+/// Records that are read at once.
+const PAGE: u32 = 200;
+/// Ids of missing keys in one line.
+const SHOWN: usize = 4;
 
 const MAKE_JWT: &str = "`agentcast key generate --jwt`";
 

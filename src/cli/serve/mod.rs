@@ -38,7 +38,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// From the signal to the last packet of a stream.
 const LEAVE_AIR: Duration = Duration::from_secs(20);
@@ -71,20 +73,27 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
     let place = loaded.secrets.place(&loaded.config);
     let _alone = alone(&loaded.config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Ends after everything that writes, as `_alone` does; a busy service never keeps it from being looked after.
+    let keeper = match place.server() {
+        Some(_) => Some(runtime_of_the_hold()?),
+        None => None,
+    };
     let done = runtime.block_on(async {
         // From here on a signal means a clean end.
         let mut stop = Stop::listen().context("signals cannot be handled")?;
         let reloader = Reloader::new(inputs, loaded.clone(), log.clone()).context("signals cannot be handled")?;
         let config = &loaded.config;
-        let hold = match place.server() {
-            Some(url) => Some(hold(url, &log, &mut stop).await?),
-            None => None,
+        // Kept from here on until this process ends: while it drains it still answers calls and writes.
+        let mut taken = match (place.server(), &keeper) {
+            (Some(url), Some(keeper)) => Some(hold(url, keeper.handle(), &log, &mut stop).await?),
+            _ => None,
         };
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("--listen {}: cannot listen there; name another port", config.listen))?;
         let address = listener.local_addr()?;
         let store = Store::open(&place).await.with_context(|| format!("the store ({})", whereabouts(&place)))?;
+        keys::look_through(&store, &keys.keyring).await;
         let hub = keys.livekit.as_ref().map(Hub::new);
         let context = Context {
             store,
@@ -121,43 +130,43 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
             care.spawn(news::tell(hub.subscribe()));
             care.spawn(async move { hub.run().await });
         }
-        let taken = async {
-            match hold {
-                Some(hold) => hold.lost().await,
-                None => std::future::pending().await,
-            }
-        };
-        let asked = tokio::select! {
-            () = stop.asked() => true,
-            () = taken => false,
-        };
-        notify("STOPPING=1");
-        if !asked {
-            tracing::error!("another agentcast serve works on this database now, so this one ends");
+        tokio::select! {
+            () = stop.asked() => {}
+            () = lost(&mut taken) => another_serves(),
         }
+        notify("STOPPING=1");
         log.tell("agentcast serve: ending; what is on air is finished. Once more ends it at once");
         tokio::select! {
             () = drain(&api, &service, end_calls, server) => {}
             () = stop.asked() => end_at_once("asked twice"),
+            () = lost(&mut taken) => another_serves(),
             () = tokio::time::sleep(DRAIN) => end_at_once("30 s were not enough"),
         }
         care.shutdown().await;
         // It only matters while it starts.
         warm.abort();
         log.tell("agentcast serve: stopped");
-        Ok(if asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(ExitCode::SUCCESS)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(keeper);
     done
 }
 
-/// Waits for a service that still ends, as it does when a new version takes an old one's place.
-async fn hold(url: &SecretString, log: &Log, stop: &mut Stop) -> anyhow::Result<Hold> {
+fn runtime_of_the_hold() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("hold").enable_all().build()
+}
+
+/// Waits for a service that still ends, as it does when a new version takes an old one's place. The task ends when another one
+/// serves the store; the store is held as long as it runs.
+async fn hold(url: &SecretString, keeper: &Handle, log: &Log, stop: &mut Stop) -> anyhow::Result<JoinHandle<()>> {
     let began = Instant::now();
     let mut told = false;
     loop {
-        if let Some(hold) = Hold::take(url).await.context("the store (PostgreSQL)")? {
-            return Ok(hold);
+        let address = url.clone();
+        let attempt = keeper.spawn(async move { Hold::take(&address).await });
+        if let Some(hold) = attempt.await?.context("the store (PostgreSQL)")? {
+            return Ok(keeper.spawn(hold.lost()));
         }
         if began.elapsed() > DRAIN + Duration::from_secs(10) {
             anyhow::bail!("another agentcast serve works on this database: one at a time");
@@ -170,6 +179,20 @@ async fn hold(url: &SecretString, log: &Log, stop: &mut Stop) -> anyhow::Result<
             () = stop.asked() => anyhow::bail!("asked to end before it had begun"),
         }
     }
+}
+
+/// Ready when another process serves the store.
+async fn lost(taken: &mut Option<JoinHandle<()>>) {
+    match taken {
+        Some(taken) => _ = taken.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Nothing may be acknowledged or written any more, as the other one would not know of it; and it has the streams.
+fn another_serves() -> ! {
+    notify("STOPPING=1");
+    end_at_once("another agentcast serve works on this database now")
 }
 
 /// What the server takes from its callers, as far as this process may open files.
@@ -199,7 +222,7 @@ fn app(api: &Api, hub: Option<&Hub>) -> Router {
 }
 
 /// No new streams and no new callers; then GOPs and files end, then calls, then the store.
-async fn drain(api: &Api, service: &Service, end_calls: oneshot::Sender<()>, server: tokio::task::JoinHandle<()>) {
+async fn drain(api: &Api, service: &Service, end_calls: oneshot::Sender<()>, server: JoinHandle<()>) {
     // `/readyz` says no while streams end, so that a load balancer looks elsewhere.
     api.live.drain();
     service.leave_air(LEAVE_AIR).await;

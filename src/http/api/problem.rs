@@ -154,7 +154,7 @@ impl From<crate::store::StoreError> for Problem {
             E::Stale { .. } => Problem::new(Kind::STALE, format!("{error}; read it again and repeat the change")),
             E::Taken(_) => Problem::new(Kind::CONFLICT, error.to_string()),
             E::TooMany { limit, .. } => Problem::new(Kind::CONFLICT, error.to_string()).limit(limit as u64),
-            E::Backend(words) => Problem::internal(words),
+            E::Backend(words) | E::Copy(words) => Problem::internal(words),
         }
     }
 }

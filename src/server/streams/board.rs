@@ -36,11 +36,13 @@ const AGAIN: Ms = 5_000;
 
 /// What the board wants done. None of it is waited for.
 pub enum Action {
-    /// Open a render + encode; answer with [`Board::opened`].
+    /// Open a render + encode; answer with [`Board::opened`]. `first`: ids of the first stream that is on it and its agent, for
+    /// the log.
     Open {
         run: u64,
         look: Look,
         name: String,
+        first: (String, String),
     },
     /// End it with all its outputs.
     Close {
@@ -280,14 +282,23 @@ impl Board {
 
     /// An output was made and is on its encode, or could not be.
     pub fn made(&mut self, run: u64, serial: u64, made: Result<OutputId, NotMade>, now: Ms) {
-        let slot = self.streams.values_mut().flat_map(|s| s.slots.values_mut()).find(|slot| slot.serial == serial);
-        match (slot, made) {
-            (Some(slot), Ok(output)) if slot.state == SlotState::Making => {
+        let found = self.streams.values_mut().find_map(|stream| {
+            let slot = stream.slots.values_mut().find(|slot| slot.serial == serial)?;
+            Some((&stream.record, slot))
+        });
+        match (found, made) {
+            (Some((_, slot)), Ok(output)) if slot.state == SlotState::Making => {
                 (slot.state, slot.output) = (SlotState::On, Some(output));
             }
             (_, Ok(output)) => self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END }),
-            (Some(slot), Err(NotMade { words, passing })) => {
-                slot.status.last_error = Some(words.clone());
+            (Some((record, slot)), Err(NotMade { words, passing })) => {
+                let told = slot.status.last_error.replace(words.clone());
+                if !passing {
+                    needs_attention(record, &slot.spec.id, &words);
+                } else if told.as_ref() != Some(&words) {
+                    let (stream, agent, destination) = (&record.id, &record.agent_id, &slot.spec.id);
+                    tracing::warn!(stream, agent, destination, "not connected, it is tried again: {words}");
+                }
                 slot.state = match passing {
                     true => SlotState::Waiting { not_before: now + AGAIN },
                     false => SlotState::Attention(words),
@@ -495,8 +506,9 @@ impl Board {
             });
             match note {
                 Some(words) => {
-                    let state = SlotState::Attention(words);
+                    let state = SlotState::Attention(words.clone());
                     if slot.state != state {
+                        needs_attention(&stream.record, &slot.spec.id, &words);
                         if let (Some(output), Some(run)) = (slot.reset(), run) {
                             self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END });
                         }
@@ -607,6 +619,12 @@ impl Board {
             }
         }
     }
+}
+
+/// Nothing is tried any more, so the log says once what keeps a destination from being live.
+fn needs_attention(record: &StreamRecord, destination: &str, words: &str) {
+    let (stream, agent) = (&record.id, &record.agent_id);
+    tracing::warn!(stream, agent, destination, "needs attention: {words}");
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Crew {
         lock(&self.hands).get(&run).cloned()
     }
 
-    /// Starts the thread of a new render + encode.
+    /// Starts the thread of a new render + encode. What is logged of it stands in the span that the caller is in.
     pub fn hire(&self, run: u64, stage: Arc<dyn Stage>, settings: StreamSettings, desk: Arc<dyn Desk>) {
         let (jobs, inbox) = sync_channel(JOBS);
         let hand = Hand { jobs, stage: Arc::default(), aim: Arc::default() };
@@ -88,9 +88,10 @@ impl Crew {
         self.at_work.send_modify(|n| *n += 1);
         let leaving = Leaving(self.at_work.clone());
         let again = desk.clone();
+        let span = tracing::Span::current();
         let work = move || {
             let _leaving = leaving;
-            open_and_work(run, &*stage, &settings, &*desk, &opened, &inbox);
+            span.in_scope(|| open_and_work(run, &*stage, &settings, &*desk, &opened, &inbox));
         };
         if let Err(error) = Builder::new().name(format!("stage {run}")).spawn(work) {
             lock(&self.hands).remove(&run);

@@ -15,6 +15,7 @@ use crate::server::Context;
 use crate::store::model::{Destination, DestinationKind, Via};
 use crate::webhook::EgressInfo;
 use std::sync::{Mutex, PoisonError};
+use tracing::{Instrument as _, Span};
 
 /// Egress outputs that want to hear of webhooks.
 #[derive(Default)]
@@ -36,11 +37,23 @@ impl Observers {
     }
 }
 
-/// An output for an order.
+/// An output for an order. What it logs, on whatever thread, names stream, agent and destination.
 ///
 /// # Errors
 /// In words for an operator, and whether waiting may help.
 pub async fn make(
+    context: &Context,
+    observers: &Observers,
+    order: &Order,
+    video: &VideoSettings,
+) -> Result<Box<dyn Output>, NotMade> {
+    let d = &order.destination;
+    // Its level makes it stand before every line, whatever the log's own level.
+    let span = tracing::error_span!("output", stream = order.stream, agent = d.agent_id, destination = d.id);
+    open(context, observers, order, video).instrument(span).await
+}
+
+async fn open(
     context: &Context,
     observers: &Observers,
     order: &Order,
@@ -91,7 +104,8 @@ pub async fn make(
 /// Outputs with a runtime of their own must not drop it among the service's tasks when their thread does not start.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, NotMade> + Send + 'static) -> Result<T, NotMade> {
     let failed = |_| NotMade { words: "it could not be opened by a fault of the program".into(), passing: true };
-    tokio::task::spawn_blocking(work).await.map_err(failed)?
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(failed)?
 }
 
 fn livekit(context: &Context) -> Result<Server, NotMade> {
@@ -102,7 +116,7 @@ fn livekit(context: &Context) -> Result<Server, NotMade> {
 async fn target(context: &Context, d: &Destination) -> Result<RtmpTarget, NotMade> {
     let sealed = context.store.sealed_key(&d.id).await.map_err(|error| {
         // The store's words are for the log.
-        tracing::error!(destination = d.id, "its stream key cannot be read: {error}");
+        tracing::error!("its stream key cannot be read: {error}");
         NotMade { words: "its stream key cannot be read at the moment".into(), passing: true }
     })?;
     let Some(sealed) = sealed else {

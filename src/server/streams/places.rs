@@ -129,11 +129,12 @@ impl Board {
 
     pub(super) fn open(&mut self, id: u64, now: Ms) {
         self.serial += 1;
-        let (run, name) = (self.serial, self.on(id).next().map_or(String::new(), |s| s.agent.name.clone()));
+        let ids = |s: &Stream| (s.agent.name.clone(), (s.record.id.clone(), s.agent.id.clone()));
+        let (run, (name, first)) = (self.serial, self.on(id).next().map(ids).unwrap_or_default());
         if let Some(encode) = self.encodes.get_mut(&id) {
             encode.opening(run, now);
             let look = encode.look.clone();
-            self.actions.push(Action::Open { run, look, name });
+            self.actions.push(Action::Open { run, look, name, first });
         }
     }
 

@@ -419,8 +419,10 @@ impl Supervisor {
 
     fn act(self: &Arc<Self>, action: Action) {
         match action {
-            Action::Open { run, look, name } => {
+            Action::Open { run, look, name, first: (stream, agent) } => {
                 let settings = look.settings(name, &self.context.config().streaming.preset);
+                // Its level makes it stand before every line, whatever the log's own level.
+                let _inside = tracing::error_span!("encode", stream, agent).entered();
                 self.crew.hire(run, self.stage.clone(), settings, Arc::new(Reports(self.clone())));
             }
             Action::Close { run, deadline } => self.crew.dismiss(run, deadline),
