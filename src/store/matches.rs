@@ -201,10 +201,14 @@ impl Store {
         page.page(&query.fetch_all(self.read()).await?, stream, |s| s.id.clone())
     }
 
-    /// Those that somebody stopped of matches that are still open, of all tenants.
+    /// Those that somebody stopped of matches that are still open, of all tenants; not those that were started again: of an
+    /// agent's streams of a match the one that ended last counts.
     pub async fn stopped_streams(&self) -> Result<Vec<StreamRecord>> {
         let sql = "SELECT s.* FROM matches m JOIN streams s ON s.match_id = m.id
-            WHERE m.phase <> 'closed' AND s.wanted = 0 ORDER BY s.id";
+            WHERE m.phase <> 'closed' AND s.wanted = 0 AND NOT EXISTS (
+                SELECT 1 FROM streams n WHERE n.match_id = s.match_id AND n.agent_id = s.agent_id AND n.id <> s.id
+                AND (n.ended_at IS NULL OR n.ended_at > s.ended_at OR (n.ended_at = s.ended_at AND n.id > s.id)))
+            ORDER BY s.id";
         sqlx::query(sql).fetch_all(self.read()).await?.iter().map(stream).collect()
     }
 

@@ -29,7 +29,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// Every change of state that the caller may see, as server-sent events: `change` with
 /// `{"at":…,"kind":"stream","id":"str_…","data":…}`. Kinds: `agent`, `destination`, `match`, `session`, `stream`, `flag`;
-/// destinations are for role operator and above. With `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read everything anew. The
+/// a match's `waiting`, where it is named, are all its agents that are not on air now, and why. Destinations are for role
+/// operator and above. With `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read
+/// everything anew. The
 /// first event is `hello`, with the id to come back with.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",

@@ -133,8 +133,9 @@ fn view(api: &Api, record: StreamRecord) -> StreamView {
     })
 }
 
-/// Puts an agent on air with a match again, after somebody stopped it. Without anybody's doing a stream begins when a match
-/// starts, where the agent's switch and the flag are on.
+/// Puts an agent on air with a match again, after somebody stopped it; where it is on air, destinations that gave up are tried
+/// again. Without anybody's doing a stream begins when a match starts, where the agent's switch and the flag are on. A refusal
+/// changes nothing; why a match waits stands under `waiting` in `GET /v1/matches/{id}`, too.
 #[utoipa::path(
     post, path = "/v1/streams", tag = "streams",
     params(OnceHeader), request_body = StreamNew,
@@ -167,6 +168,7 @@ fn problem(error: StreamsError) -> Problem {
     match error {
         StreamsError::NotFound => Problem::not_found("it"),
         StreamsError::Refused(words) => Problem::new(Kind::CONFLICT, words),
+        StreamsError::Busy(words) => Problem::new(Kind::TOO_FAST, words).retry_after(2),
         StreamsError::Store(words) => Problem::internal(words),
     }
 }
@@ -201,7 +203,8 @@ async fn find(api: &Api, who: &Who, id: &str) -> Result<StreamView, Problem> {
     }
 }
 
-/// Wants a stream on air again that was stopped: the same agent with the same match.
+/// Wants a stream on air again that was stopped: the same agent with the same match. Of one that runs, destinations that gave
+/// up (a refused key) are tried again. A refusal changes nothing: what was stopped stays so.
 #[utoipa::path(
     post, path = "/v1/streams/{id}/start", tag = "streams",
     params(("id" = String, Path, description = "id of the stream")),
@@ -308,10 +311,8 @@ pub(super) async fn set_marker(
 )]
 pub(super) async fn thumbnail(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    let (streams, tenant) = (api.service.streams().clone(), who.tenant.clone());
-    // Some milliseconds of work.
-    let picture = tokio::task::spawn_blocking(move || streams.thumbnail(tenant.as_deref(), &id)).await;
-    let (bytes, made) = picture.map_err(Problem::internal)?.ok_or_else(|| Problem::not_found("picture"))?;
+    let picture = api.service.streams().thumbnail(who.tenant(), &id).await.map_err(problem)?;
+    let (bytes, made) = picture.ok_or_else(|| Problem::not_found("picture"))?;
     let fresh = (PICTURE_AGE_S - (now_ms() - made).max(0) / 1_000).max(0);
     let cache = format!("private, max-age={fresh}");
     let fields = [(header::CONTENT_TYPE, "image/jpeg".to_owned()), (header::CACHE_CONTROL, cache)];

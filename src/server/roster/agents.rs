@@ -310,8 +310,13 @@ impl Service {
             return Ok(agent);
         }
         let write = store.set_enabled(who.tenant(), id, on);
-        let changed = if on { self.streams().on(&Switch::Agent(id.to_owned()), write).await? } else { write.await? };
-        let agent = store.agent(who.tenant(), id).await?;
+        let changed = match on {
+            true => self.streams().on(&Switch::Agent(id.to_owned()), write).await?,
+            false => self.streams().in_turn(write).await?,
+        };
+        let mut agent = store.agent(who.tenant(), id).await?;
+        // As it is: somebody may have switched it off meanwhile.
+        agent.enabled &= !self.streams().is_off(id);
         // First what is on air, then the books.
         self.streams().poke();
         let action = if on { "agent.streaming.on" } else { "agent.streaming.off" };

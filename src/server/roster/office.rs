@@ -15,6 +15,8 @@ use utoipa::ToSchema;
 pub use super::super::streams::FLAG;
 
 const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
+/// What became of the flag is read back within this; whoever switched off is not kept waiting for a slow store.
+const READ_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -123,16 +125,24 @@ impl Service {
     /// Off: the ending slate for at most 2 s (not with `hard`), every output has ended when this returns, and new ones are
     /// refused. Survives a restart. Outputs end whether or not the store answers; [`RosterError::Unkept`] when it does not.
     pub async fn set_flag(&self, who: &Who, on: bool, hard: bool) -> Result<Flag> {
-        let flag = Flag { enabled: on, by_default: false };
         if on {
             let store = &self.context().store;
             self.streams().on(&Switch::Flag, store.set_flag(FLAG, true, now_ms())).await?;
+            // As it is: somebody may have switched it off meanwhile.
+            let flag = self.flag().await?;
             self.tell(None, "flag", FLAG, &flag);
             self.audit(who, None, "flag.streaming.on", FLAG, json!({ "hard": false })).await?;
             return Ok(flag);
         }
         let entry = entry(who, None, "flag.streaming.off", FLAG, json!({ "hard": hard }));
         let kept = self.streams().flag_off(hard, entry).await;
+        let mut flag = Flag { enabled: false, by_default: false };
+        if kept == Kept::Yes
+            && let Ok(Ok(now)) = tokio::time::timeout(READ_BACK, self.flag()).await
+        {
+            // On again where somebody turned it on meanwhile.
+            flag = now;
+        }
         self.tell(None, "flag", FLAG, &flag);
         if kept == Kept::NotYet { Err(unkept("streaming")) } else { Ok(flag) }
     }
