@@ -421,7 +421,8 @@ fn damaged_record_names_the_place() {
         ("{\"Type\":\"frame\",\"Data\":", "line 11 column 23: "),
         ("nonsense", "line 11 column 2: "),
         ("{\"Type\":\"frame\",\"Data\":{\"Snakes\":[]}}", "line 11 column 36: missing field `turn`"),
-        ("{\"Type\":\"frame\",\"Data\":{\"Turn\":-1}}", "line 11 column 33: invalid value"),
+        ("[]", "line 11 column 2: expected an object"),
+        ("{\"Type\":\"frame\",\"Data\":{\"Turn\":-1}}", "line 11 column 33: expected a whole number"),
     ] {
         let error = read(with(line).as_bytes(), None).unwrap_err().to_string();
         assert!(error.starts_with(place), "{error}");

@@ -271,6 +271,26 @@ fn sending_to_a_stalled_peer_never_blocks_and_stopping_keeps_its_deadline() {
 }
 
 #[test]
+fn stopping_at_a_stalled_peer_is_shortened_when_somebody_is_in_a_hurry() {
+    let receiver = Receiver::start(Behaviour::default());
+    let media = Media::at_kbps(6_000);
+    let options = RtmpOptions { write_deadline: 60 * SECOND, ..quick() };
+    let mut destination = output(&receiver.url("hurried"), options);
+    destination.configure(media.info.clone());
+    let mut packets = media.packets();
+    packets.by_ref().take(60).for_each(|p| destination.send(p));
+    receiver.wait_messages(0, 30);
+    receiver.behave(|b| b.stall = true);
+    packets.take_while(|p| p.pts < 12 * TICKS - 3_000).for_each(|p| destination.send(p));
+    let hurry = destination.hurry().expect("a way to shorten it");
+    let (began, ending) = (Instant::now(), std::thread::spawn(move || destination.stop(60 * SECOND)));
+    // Whether it is under way yet or not.
+    hurry(SECOND / 2);
+    ending.join().unwrap();
+    assert!(began.elapsed() < 20 * SECOND, "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_black_hole_is_left_at_the_deadline_and_does_not_hold_up_stopping() {
     let receiver = Receiver::start(Behaviour { black_hole: true, ..Behaviour::default() });
     let options = RtmpOptions { connect_deadline: SECOND, ..quick() };

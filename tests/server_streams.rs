@@ -5,6 +5,8 @@ mod changes;
 #[path = "server_streams/egress.rs"]
 mod egress;
 mod support;
+#[path = "server_streams/wishes.rs"]
+mod wishes;
 
 use agentcast::config::Config;
 use agentcast::encode::{Profile, VideoCodec, VideoSettings};
@@ -52,6 +54,11 @@ struct FakeBroadcast {
     scenes: Mutex<Vec<Option<Scene>>>,
     ids: AtomicU32,
     stopped: AtomicBool,
+    /// Its end takes all of its time, as that of a platform that takes nothing more.
+    stalls: AtomicBool,
+    hurried: Mutex<Option<Duration>>,
+    /// Thumbnails that are being made, and the most there were at once.
+    thumbnails: (AtomicU32, AtomicU32),
 }
 
 struct Handle(Arc<FakeBroadcast>);
@@ -115,12 +122,25 @@ impl OnStage for Handle {
         true
     }
     fn thumbnail(&self) -> Option<(Arc<[u8]>, Millis)> {
+        let (now, most) = &self.0.thumbnails;
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Some work.
+        std::thread::sleep(Duration::from_millis(5));
+        now.fetch_sub(1, Ordering::SeqCst);
         Some((Arc::from(&b"jpeg"[..]), 5))
     }
     fn stop(&self, deadline: Duration) -> Vec<Status> {
         self.0.stopped.store(true, Ordering::SeqCst);
+        let began = Instant::now();
+        let left = || deadline.min(self.0.hurried.lock().unwrap().unwrap_or(deadline));
+        while self.0.stalls.load(Ordering::SeqCst) && began.elapsed() < left() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let outputs = std::mem::take(&mut *self.0.outputs.lock().unwrap());
         outputs.into_values().map(|output| output.stop(deadline)).collect()
+    }
+    fn hurry(&self, within: Duration) {
+        *self.0.hurried.lock().unwrap() = Some(within);
     }
 }
 
@@ -439,7 +459,7 @@ async fn operators_end_begin_mark_and_take_scenes() {
     streams.scene(Some(TENANT), &id, Some(Scene::Over)).unwrap();
     assert_eq!(*stage.opened()[0].scenes.lock().unwrap(), [Some(Scene::Over)]);
     assert!(streams.marker(None, &id, "clutch").unwrap() < PATIENCE);
-    assert_eq!(&*streams.thumbnail(None, &id).unwrap().0, b"jpeg");
+    assert_eq!(&*streams.thumbnail(None, &id).await.unwrap().unwrap().0, b"jpeg");
     streams.end(Some(TENANT), &id, "stopped by an operator").await.unwrap();
     until("the end of its output", || (stage.outputs() == 0).then_some(())).await;
     assert!(!world.store().streams(None, &page()).await.unwrap().items[0].wanted, "written before it returns");
@@ -498,7 +518,7 @@ async fn a_key_that_was_set_for_another_host_is_not_sent_anywhere() {
     world.live("a").await;
     let bad = until("words", || {
         let view = world.of("a")?;
-        view.destinations.into_iter().find(|d| d.id == "d-moved" && d.state == "needs-attention")
+        view.destinations.into_iter().find(|d| d.id.as_deref() == Some("d-moved") && d.state == "needs-attention")
     });
     let trouble = bad.await.trouble.unwrap();
     assert!(trouble.contains("set the stream key anew") && !trouble.contains("key-a"), "{trouble}");
@@ -528,8 +548,7 @@ async fn on_the_real_stage_packets_come_soon_and_one_agents_switch_leaves_the_ot
     let b = world.live("b").await;
     println!("switch on to live on an encode that runs: {:?}", began.elapsed());
     assert_eq!(b.shared_by, 2, "one encode");
-    let (id, streams) = (b.record.id.clone(), world.service.streams().clone());
-    let jpeg = tokio::task::spawn_blocking(move || streams.thumbnail(None, &id)).await.unwrap().expect("a picture");
+    let jpeg = world.service.streams().thumbnail(None, &b.record.id).await.unwrap().expect("a picture");
     assert!(jpeg.0.starts_with(&[0xff, 0xd8]) && (now_ms() - jpeg.1) < 5_000);
     until("pictures at nginx", || Some(()).filter(|()| world.of("b").unwrap().destinations[0].bytes > 50_000)).await;
 
@@ -579,7 +598,11 @@ async fn a_room_and_a_stream_key_of_one_agent_get_the_same_picture() {
     let both = |v: &StreamView| v.destinations.iter().filter(|d| d.state == "live").count() == 2;
     let view = until("both destinations", || world.of("a").filter(both)).await;
     assert_eq!((view.shared_by, view.viewers), (1, Some(0)));
-    assert!(view.destinations.iter().any(|d| d.id == "d-room" && d.name.contains("ten_1-arena")));
+    assert!(
+        view.destinations
+            .iter()
+            .any(|d| d.id.as_deref() == Some("d-room") && d.name.as_ref().is_some_and(|n| n.contains("ten_1-arena")))
+    );
 
     // The next match is the same stream, and the room is told its title.
     let rooms = Rooms::new(&livekit.server());

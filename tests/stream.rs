@@ -3,13 +3,15 @@
 mod support;
 
 use agentcast::draw::{Damage, DrawList, Nv12, Shape, Size};
-use agentcast::encode::{AudioCodec, EncodeError, FrameClock, Packet, Profile, Track, VideoCodec, VideoSettings};
+use agentcast::encode::{
+    AudioCodec, EncodeError, EncodedPacket, FrameClock, Packet, Profile, StreamInfo, Track, VideoCodec, VideoSettings,
+};
 use agentcast::game::adapters::{self, Record};
 use agentcast::game::{Body, Delayed, MatchState, View};
-use agentcast::output::State;
 use agentcast::output::file::FileOutput;
 use agentcast::output::key::RtmpTarget;
 use agentcast::output::rtmp::{RtmpOptions, RtmpOutput};
+use agentcast::output::{Destination, Hurry, State, Status};
 use agentcast::overlay::{Composer, OnAir, Presentation, Theme};
 use agentcast::raster::{FontSet, Pictures, PixelSource, Pixels, Raster, SYSTEM_DIRS, Typesetter};
 use agentcast::render::{AdapterChoice, RenderError, Rendered, Renderer};
@@ -343,6 +345,66 @@ fn a_failing_encoder_is_a_gap_that_ends_with_an_idr() {
     assert!(pictures[after].key);
     assert_eq!(pictures[after - 1].pts, 39 * 3_000);
     assert!(audio(&got).windows(2).all(|w| w[1].pts - w[0].pts == 1_920));
+}
+
+/// A destination whose end takes all of its time, unless it is hurried.
+struct Stalling {
+    /// How long its end may take; None: it is not being ended.
+    left: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Destination for Stalling {
+    fn configure(&mut self, _: Arc<StreamInfo>) {}
+    fn send(&mut self, _: EncodedPacket) {}
+    fn status(&self) -> Status {
+        Status::default()
+    }
+    fn stop(self: Box<Self>, deadline: Duration) -> Status {
+        self.left.lock().unwrap().get_or_insert(deadline);
+        let (began, left) = (Instant::now(), || self.left.lock().unwrap().unwrap_or(deadline).min(deadline));
+        while began.elapsed() < left() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Status { state: State::Stopped, ..Status::default() }
+    }
+    fn hurry(&self) -> Option<Hurry> {
+        let left = self.left.clone();
+        Some(Arc::new(move |within| *left.lock().unwrap() = Some(within)))
+    }
+}
+
+#[test]
+fn a_broadcast_that_finishes_at_leisure_ends_at_once_when_somebody_is_in_a_hurry() {
+    const LEISURE: Duration = Duration::from_secs(60);
+    for before in [true, false] {
+        let replay = Replay::new(record(), ReplayOptions::default());
+        let broadcast = Broadcast::start(Parts {
+            name: "test".into(),
+            clock: Arc::<PausedClock>::default(),
+            frames: FrameClock::new(30, Duration::ZERO),
+            director: director(replay, |_| Ok(Damage::Full)),
+            transmitter: transmitter(Vec::new()),
+            on_air: OnAir::default(),
+            meters: Arc::default(),
+        })
+        .expect("threads");
+        let left = Arc::<Mutex<Option<Duration>>>::default();
+        broadcast.add_output(Box::new(Stalling { left: left.clone() })).expect("running");
+        wait_for(&broadcast, "the destination", |status| status.outputs.len() == 1);
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            if before {
+                broadcast.hurry(Duration::ZERO);
+            }
+            let end = scope.spawn(|| broadcast.finish(LEISURE));
+            if !before {
+                wait_until("its end begins", Duration::from_secs(60), || left.lock().unwrap().map(drop));
+                broadcast.hurry(Duration::ZERO);
+            }
+            assert_eq!(end.join().unwrap().outputs[0].state, State::Stopped);
+        });
+        assert!(began.elapsed() < LEISURE / 2, "{:?}", began.elapsed());
+    }
 }
 
 #[test]

@@ -158,9 +158,10 @@ async fn revoke(store: &Store, id: &str) -> anyhow::Result<ExitCode> {
         say!("{}: was revoked before", key.id);
         return Ok(ExitCode::SUCCESS);
     }
-    store.revoke_api_key(None, &key.id, now_ms()).await?;
-    audit(store, key.tenant_id.as_deref(), "api-key.revoke", &key.id, serde_json::json!({ "name": key.name })).await?;
-    say!("{}: revoked", key.id);
+    let sessions = store.revoke_api_key(None, &key.id, now_ms()).await?.len();
+    let details = serde_json::json!({ "name": key.name, "sessions": sessions });
+    audit(store, key.tenant_id.as_deref(), "api-key.revoke", &key.id, details).await?;
+    say!("{}: revoked, and {sessions} session(s) that it opened", key.id);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -210,7 +211,7 @@ async fn audit(
     details: serde_json::Value,
 ) -> Result<(), StoreError> {
     let entry = AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id: tenant.map(str::to_owned),
         actor: Who::cli().actor,

@@ -19,6 +19,7 @@
 //! | [`view`] | who sees what, and how late |
 //! | `weight` | how much memory a state takes |
 //! | [`adapters`] | native formats of game engines |
+//! | `words` | what was expected, in the words of callers |
 //!
 //! Absences: nothing here panics on an event, keeps more than [`limits`] say, or applies half an event.
 
@@ -33,6 +34,7 @@ mod validate;
 pub mod view;
 mod weight;
 pub mod wire;
+pub(crate) mod words;
 
 pub use apply::{ApplyError, apply};
 pub use delay::{DelayError, Delayed};

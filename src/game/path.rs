@@ -3,6 +3,7 @@
 //! A [`Path`] is a list of borrowed steps on the stack: nothing is allocated until an error has to name its field.
 //! [`read`] deserialises a JSON value and says at which path it failed.
 
+use super::words::plain;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess};
 use serde::de::{SeqAccess, Unexpected, Visitor};
@@ -89,7 +90,7 @@ impl std::error::Error for ReadError {}
 
 impl serde::de::Error for ReadError {
     fn custom<T: fmt::Display>(message: T) -> ReadError {
-        ReadError { path: None, problem: clip(&message.to_string(), PROBLEM_SHOWN) }
+        ReadError { path: None, problem: clip(&plain(&message.to_string()), PROBLEM_SHOWN) }
     }
 }
 
@@ -262,10 +263,7 @@ mod tests {
     fn fixed_array_of_wrong_length_names_the_array() {
         let path = Path::Root;
         let at = path.key("from");
-        for (json, problem) in [
-            ("[1]", "invalid length 1, expected an array of length 2"),
-            ("[1,2,3]", "invalid length 3, expected 2 elements"),
-        ] {
+        for (json, problem) in [("[1]", "expected a list of 2"), ("[1,2,3]", "expected 2 elements")] {
             let value: Value = serde_json::from_str(json).unwrap();
             let error = read::<[u16; 2]>(&value, &at).unwrap_err().into_parts();
             assert_eq!(error, ("from".to_owned(), problem.to_owned()));

@@ -57,7 +57,14 @@ pub trait Destination: Send {
     /// Returns how it ended: [`State::Stopped`], or [`State::NeedsAttention`] when it had given up before or its end was
     /// lost (a disk that fills in the last second).
     fn stop(self: Box<Self>, deadline: Duration) -> Status;
+    /// What shortens a [`Self::stop`] that is under way; None: it cannot be shortened.
+    fn hurry(&self) -> Option<Hurry> {
+        None
+    }
 }
+
+/// Has a destination that is being stopped end within this time from now; a longer time changes nothing. Returns at once.
+pub type Hurry = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// Where a destination is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

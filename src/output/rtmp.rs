@@ -33,7 +33,7 @@ use super::key::RtmpTarget;
 use super::queue::{Popped, SharedQueue};
 use super::rate::Rate;
 use super::worker::Worker;
-use super::{Destination, SLOW, SLOW_FOR, State, Status, log};
+use super::{Destination, Hurry, SLOW, SLOW_FOR, State, Status, log};
 use crate::encode::{EncodedPacket, StreamInfo};
 use reason::Failure;
 use session::{Deadline, Session};
@@ -192,6 +192,11 @@ impl Destination for RtmpOutput {
     fn stop(mut self: Box<Self>, deadline: Duration) -> Status {
         self.shut_down(deadline);
         self.status()
+    }
+
+    fn hurry(&self) -> Option<Hurry> {
+        let shared = self.shared.clone();
+        Some(Arc::new(move |within| shared.deadline.stop_by(Instant::now() + within)))
     }
 }
 

@@ -31,6 +31,14 @@ pub fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
 }
 
+/// Ids have at most this many characters; longer ones are none of ours.
+const ID_CHARS: usize = 64;
+
+/// Whether it could be an id of ours. What cannot is never looked up: PostgreSQL fails on a NUL where SQLite finds nothing.
+pub fn is_id(text: &str) -> bool {
+    text.len() <= ID_CHARS && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// 32 random bytes of the system as 64 characters of hex.
 pub fn random_hex() -> SecretString {
     SecretString::from(hex(&*random::<32>()))

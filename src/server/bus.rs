@@ -3,6 +3,7 @@
 use crate::store::model::{ApiRole, Millis};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
@@ -17,9 +18,9 @@ const LAG: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// Rises by one within a run of the service.
+    /// Rises by one within a run of the service. It tells how much all tenants do, so it never goes out.
     #[serde(skip)]
-    pub number: u64,
+    number: u64,
     pub at: Millis,
     #[serde(skip)]
     pub tenant: Option<String>,
@@ -36,8 +37,8 @@ pub struct Change {
 pub struct Bus(Arc<Inner>);
 
 struct Inner {
-    /// Differs from run to run, so that a number of an earlier run is not taken for one of this.
-    run: u64,
+    /// Differs from run to run, so that a position of an earlier run is not taken for one of this.
+    run: RandomState,
     kept: Mutex<Kept>,
     news: broadcast::Sender<Arc<Change>>,
 }
@@ -56,6 +57,8 @@ struct Kept {
 #[derive(Default)]
 struct Ring {
     changes: VecDeque<Arc<Change>>,
+    /// Changes that ever were.
+    told: u64,
     /// Number of the newest one that is not kept any more.
     lost: u64,
 }
@@ -72,6 +75,7 @@ impl Kept {
     fn keep(&mut self, change: Arc<Change>) {
         let ring = self.rings.entry(change.tenant.clone()).or_default();
         ring.changes.push_back(change);
+        ring.told += 1;
         if ring.changes.len() > KEPT {
             ring.drop_oldest();
         } else {
@@ -85,21 +89,40 @@ impl Kept {
         }
     }
 
-    /// What `tenant` (None: everybody) sees of what came after `number`; None when some of it is lost.
-    fn after(&self, number: u64, tenant: Option<&str>) -> Option<Vec<Arc<Change>>> {
-        let seen = |of: &Option<String>| tenant.is_none() || of.is_none() || of.as_deref() == tenant;
-        let rings: Vec<_> = self.rings.iter().filter(|(of, _)| seen(of)).map(|(_, ring)| ring).collect();
-        if number > self.number || rings.iter().any(|ring| ring.lost > number) {
-            return None;
-        }
-        let changes = rings.iter().flat_map(|ring| &ring.changes);
-        let mut missed: Vec<_> = changes.filter(|change| change.number > number).cloned().collect();
-        missed.sort_by_key(|change| change.number);
-        Some(missed)
+    /// What `tenant` (None: everybody) sees.
+    fn rings(&self, tenant: Option<&str>) -> impl Iterator<Item = &Ring> {
+        self.rings.iter().filter(move |(of, _)| concerns(of.as_deref(), tenant)).map(|(_, ring)| ring)
+    }
+
+    /// How many changes `tenant` has been told.
+    fn position(&self, tenant: Option<&str>) -> u64 {
+        self.rings(tenant).map(|ring| ring.told).sum()
+    }
+
+    /// What `tenant` sees of what came after its `position`; None when some of it is lost.
+    fn after(&self, position: u64, tenant: Option<&str>) -> Option<Vec<Arc<Change>>> {
+        let count = usize::try_from(self.position(tenant).checked_sub(position)?).ok()?;
+        // All that came after the newest one that is lost is there.
+        let lost = self.rings(tenant).map(|ring| ring.lost).max().unwrap_or(0);
+        let changes = self.rings(tenant).flat_map(|ring| &ring.changes);
+        let mut kept: Vec<_> = changes.filter(|change| change.number > lost).cloned().collect();
+        kept.sort_by_key(|change| change.number);
+        let first = kept.len().checked_sub(count)?;
+        Some(kept.split_off(first))
     }
 }
 
+/// Whether `tenant` (None: everybody) sees what is `of` a tenant (None: of the whole service).
+fn concerns(of: Option<&str>, tenant: Option<&str>) -> bool {
+    tenant.is_none() || of.is_none() || of == tenant
+}
+
 impl Change {
+    /// Whether a caller of `tenant` (None: an admin) is told of it.
+    pub fn concerns(&self, tenant: Option<&str>) -> bool {
+        concerns(self.tenant.as_deref(), tenant)
+    }
+
     /// The least role of a caller who may see it: destinations say where a stream goes and by which key.
     pub fn least_role(&self) -> ApiRole {
         if self.kind == "destination" { ApiRole::Operator } else { ApiRole::Viewer }
@@ -108,16 +131,18 @@ impl Change {
 
 /// What a listener that names its last id gets.
 pub struct Resumed {
-    /// None when the last id is too old or of another run: the listener must read everything anew.
+    /// The last of them is at `from`, each before it one lower. None when the last id is too old or of another run: the
+    /// listener must read everything anew.
     pub missed: Option<Vec<Arc<Change>>>,
-    /// Id of the newest change before `news`: with it a listener that has got nothing yet can come back.
-    pub from: String,
+    /// Where the listener is before `news`: each of these that concerns it is one further. Its id ([`Bus::id`]) is one to
+    /// come back with, also for a listener that has got nothing yet.
+    pub from: u64,
     pub news: broadcast::Receiver<Arc<Change>>,
 }
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus(Arc::new(Inner { run: fastrand::u64(..), kept: Mutex::default(), news: broadcast::channel(LAG).0 }))
+        Bus(Arc::new(Inner { run: RandomState::new(), kept: Mutex::default(), news: broadcast::channel(LAG).0 }))
     }
 }
 
@@ -139,13 +164,10 @@ impl Bus {
         let _ = self.0.news.send(change);
     }
 
-    /// The id of a change as it goes out: run and number.
-    pub fn id(&self, change: &Change) -> String {
-        self.id_of(change.number)
-    }
-
-    fn id_of(&self, number: u64) -> String {
-        format!("{:016x}-{number}", self.0.run)
+    /// The id of a change as it goes out to `tenant`: where in what that tenant is told it stands. Counting all tenants' would
+    /// tell each what the others do.
+    pub fn id(&self, tenant: Option<&str>, position: u64) -> String {
+        format!("{:016x}-{position}", self.0.run.hash_one(tenant))
     }
 
     /// Everything from now on, and what came after `last` and `tenant` (None: everybody) sees, if all of it is still kept.
@@ -153,10 +175,10 @@ impl Bus {
     pub fn listen(&self, last: Option<&str>, tenant: Option<&str>) -> Resumed {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let news = self.0.news.subscribe();
-        let from = self.id_of(kept.number);
+        let from = kept.position(tenant);
         let Some(last) = last else { return Resumed { missed: Some(Vec::new()), from, news } };
         let number = last.split_once('-').and_then(|(run, number)| {
-            let same = u64::from_str_radix(run, 16).ok()? == self.0.run;
+            let same = u64::from_str_radix(run, 16).ok()? == self.0.run.hash_one(tenant);
             number.parse::<u64>().ok().filter(|_| same)
         });
         Resumed { missed: number.and_then(|number| kept.after(number, tenant)), from, news }
@@ -172,12 +194,13 @@ mod tests {
         let bus = Bus::default();
         let tell = |n: u64| bus.tell(None, "agent", &n.to_string(), n.into());
         (1..=3).for_each(tell);
-        let id = |n: u64| format!("{:016x}-{n}", bus.0.run);
+        let id = |n: u64| bus.id(Some("ten_a"), n);
         let listen = |last: &str| bus.listen(Some(last), Some("ten_a")).missed;
         let missed = listen(&id(1)).unwrap();
         assert_eq!(missed.iter().map(|c| c.number).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(listen(&bus.id(&missed[1])), Some(Vec::new()));
-        for last in ["", "x-1", &id(9), &format!("{:016x}-1", bus.0.run ^ 1)] {
+        assert_eq!(bus.listen(None, Some("ten_a")).from, 3);
+        assert_eq!(listen(&id(3)), Some(Vec::new()));
+        for last in ["", "x-1", &id(9), &Bus::default().id(Some("ten_a"), 1), &bus.id(Some("ten_b"), 1)] {
             assert_eq!(listen(last), None, "{last}");
         }
         (4..=KEPT as u64 + 2).for_each(tell);
@@ -189,18 +212,35 @@ mod tests {
     fn a_busy_tenant_pushes_out_nobody_elses_changes() {
         let bus = Bus::default();
         let tell = |tenant, n: u64| bus.tell(tenant, "agent", &n.to_string(), n.into());
-        let id = |n: u64| format!("{:016x}-{n}", bus.0.run);
         tell(None, 1);
         tell(Some("ten_a"), 2);
         tell(Some("ten_b"), 3);
         (0..2 * KEPT as u64).for_each(|n| tell(Some("ten_b"), n));
         tell(Some("ten_a"), 4);
-        let of = |tenant| bus.listen(Some(&id(0)), tenant).missed;
+        let of = |tenant| bus.listen(Some(&bus.id(tenant, 0)), tenant).missed;
         let ids: Vec<_> = of(Some("ten_a")).unwrap().iter().map(|change| change.id.clone()).collect();
         assert_eq!(ids, ["1", "2", "4"]);
         assert!(of(Some("ten_b")).is_none() && of(None).is_none());
-        let newest = bus.listen(Some(&id(2 * KEPT as u64)), None).missed.unwrap();
+        let newest = bus.listen(Some(&bus.id(None, 2 * KEPT as u64)), None).missed.unwrap();
         assert!(newest.is_sorted_by_key(|change| change.number) && newest.len() == 4, "{}", newest.len());
+    }
+
+    #[test]
+    fn a_tenants_position_counts_what_it_is_told_and_nothing_of_the_others() {
+        let bus = Bus::default();
+        let tell = |tenant, id: &str| bus.tell(tenant, "agent", id, serde_json::Value::Null);
+        let at = |tenant| bus.listen(None, tenant).from;
+        (0..100).for_each(|_| tell(Some("ten_b"), "b"));
+        assert_eq!((at(Some("ten_a")), at(Some("ten_b")), at(None)), (0, 100, 100));
+        tell(Some("ten_a"), "1");
+        tell(None, "2");
+        (0..100).for_each(|_| tell(Some("ten_b"), "b"));
+        tell(Some("ten_a"), "3");
+        assert_eq!((at(Some("ten_a")), at(None)), (3, 203));
+        for (last, expected) in [(0, &["1", "2", "3"][..]), (1, &["2", "3"]), (2, &["3"]), (3, &[])] {
+            let missed = bus.listen(Some(&bus.id(Some("ten_a"), last)), Some("ten_a")).missed.unwrap();
+            assert_eq!(missed.iter().map(|change| &*change.id).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

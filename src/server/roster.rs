@@ -80,6 +80,54 @@ where
     Option::deserialize(deserializer).map(Some)
 }
 
+/// A whole number of any size; what the type cannot hold comes as its least or its greatest, so that the field's own check
+/// refuses it and names its limits. Null: None.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Whole;
+
+    impl Visitor<'_> for Whole {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a whole number")
+        }
+
+        fn visit_i64<E>(self, n: i64) -> Result<i64, E> {
+            Ok(n)
+        }
+
+        fn visit_u64<E>(self, n: u64) -> Result<i64, E> {
+            Ok(i64::try_from(n).unwrap_or(i64::MAX))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, n: f64) -> Result<i64, E> {
+            let unexpected = serde::de::Unexpected::Float(n);
+            // 3e1 is 30; `as` stops at the ends.
+            if n.fract() == 0.0 { Ok(n as i64) } else { Err(E::invalid_type(unexpected, &self)) }
+        }
+    }
+
+    struct Any(i64);
+
+    impl<'de> Deserialize<'de> for Any {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Any, D::Error> {
+            deserializer.deserialize_any(Whole).map(Any)
+        }
+    }
+
+    Ok(Option::<Any>::deserialize(deserializer)?.map(|Any(n)| n))
+}
+
+/// As [`whole`], for what has no sign.
+pub(crate) fn whole_u32<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(whole(deserializer)?.map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)))
+}
+
+/// As [`given`], for [`whole_u32`].
+fn given_u32<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    whole_u32(deserializer).map(Some)
+}
+
 /// Reads a record from an object only: derived readers take a list too, field by field.
 pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -116,7 +164,7 @@ async fn again(tries: &mut usize) {
 /// An entry of the audit, as of now.
 fn entry(who: &Who, tenant: Option<&str>, action: &str, subject: &str, details: serde_json::Value) -> AuditEntry {
     AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id: tenant.map(str::to_owned),
         actor: who.actor.clone(),

@@ -81,7 +81,7 @@ async fn pass(store: &Store, keyring: &Keyring, done: &mut Rotated) -> Result<()
 
 async fn note(store: &Store, who: &Who, action: &str, kid: &str, details: Value) -> Result<(), StoreError> {
     let entry = AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id: None,
         actor: who.actor.clone(),

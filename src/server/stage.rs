@@ -53,6 +53,9 @@ pub trait OnStage: Send + Sync {
     /// Ends it within `deadline`; how each destination ended.
     /// With 5 s or more the GOP that is on its way is finished first.
     fn stop(&self, deadline: Duration) -> Vec<Status>;
+    /// Shortens a [`OnStage::stop`] that is under way or comes: over within this time from now. One whose end never takes
+    /// long has nothing to hurry.
+    fn hurry(&self, _within: Duration) {}
 }
 
 /// Scenes that an operator can take.
@@ -208,6 +211,10 @@ impl OnStage for StudioBroadcast {
             true => self.broadcast.finish(deadline).outputs,
             false => self.broadcast.end(deadline).outputs,
         }
+    }
+
+    fn hurry(&self, within: Duration) {
+        self.broadcast.hurry(within);
     }
 }
 

@@ -19,13 +19,14 @@ fn match_record(row: &AnyRow) -> Result<Match> {
     })
 }
 
-fn session(row: &AnyRow) -> Result<Session> {
+pub(super) fn session(row: &AnyRow) -> Result<Session> {
     Ok(Session {
         id: get(row, "id")?,
         tenant_id: get(row, "tenant_id")?,
         match_id: get(row, "match_id")?,
         scope: word(row, "scope")?,
         view: get(row, "sees")?,
+        created_by: get(row, "created_by")?,
         created_at: get(row, "created_at")?,
         expires_at: get(row, "expires_at")?,
         revoked_at: get(row, "revoked_at")?,
@@ -114,21 +115,33 @@ impl Store {
 
 /// Sessions.
 impl Store {
+    /// Refused when the key that opens it was revoked meanwhile.
     pub async fn add_session(&self, session: &Session) -> Result<()> {
-        let sql = "INSERT INTO sessions (id, tenant_id, match_id, scope, sees, created_at, expires_at, revoked_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let mut tx = self.begin().await?;
+        if let Some(key) = &session.created_by {
+            // Touches the key's row: whoever revokes it comes before, and is seen here, or after, and ends this session too.
+            let sql = "UPDATE api_keys SET name = name WHERE id = $1 AND revoked_at IS NULL";
+            if sqlx::query(sql).bind(&**key).execute(&mut *tx).await?.rows_affected() == 0 {
+                return Err(StoreError::NotFound("API key"));
+            }
+        }
+        let sql =
+            "INSERT INTO sessions (id, tenant_id, match_id, scope, sees, created_by, created_at, expires_at, revoked_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         sqlx::query(sql)
             .bind(&*session.id)
             .bind(&*session.tenant_id)
             .bind(&*session.match_id)
             .bind(session.scope.word())
             .bind(&*session.view)
+            .bind(session.created_by.as_deref())
             .bind(session.created_at)
             .bind(session.expires_at)
             .bind(session.revoked_at)
-            .execute(self.write())
+            .execute(&mut *tx)
             .await
             .map_err(refused("session", "match"))?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -188,10 +201,14 @@ impl Store {
         page.page(&query.fetch_all(self.read()).await?, stream, |s| s.id.clone())
     }
 
-    /// Those that somebody stopped of matches that are still open, of all tenants.
+    /// Those that somebody stopped of matches that are still open, of all tenants; not those that were started again: of an
+    /// agent's streams of a match the one that ended last counts.
     pub async fn stopped_streams(&self) -> Result<Vec<StreamRecord>> {
         let sql = "SELECT s.* FROM matches m JOIN streams s ON s.match_id = m.id
-            WHERE m.phase <> 'closed' AND s.wanted = 0 ORDER BY s.id";
+            WHERE m.phase <> 'closed' AND s.wanted = 0 AND NOT EXISTS (
+                SELECT 1 FROM streams n WHERE n.match_id = s.match_id AND n.agent_id = s.agent_id AND n.id <> s.id
+                AND (n.ended_at IS NULL OR n.ended_at > s.ended_at OR (n.ended_at = s.ended_at AND n.id > s.id)))
+            ORDER BY s.id";
         sqlx::query(sql).fetch_all(self.read()).await?.iter().map(stream).collect()
     }
 

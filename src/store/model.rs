@@ -207,6 +207,9 @@ pub struct Session {
     pub scope: Scope,
     /// `spectator`, `side:<id>` or `all`.
     pub view: String,
+    /// Id of the API key that opened it, with which it ends when that is revoked; null for one that is older than this
+    /// field, and below role game.
+    pub created_by: Option<String>,
     pub created_at: Millis,
     pub expires_at: Millis,
     pub revoked_at: Option<Millis>,
@@ -270,8 +273,8 @@ pub enum ApiRole {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// Rises by one.
-    pub id: i64,
+    /// `aud_…`, given by the store.
+    pub id: String,
     pub at: Millis,
     pub tenant_id: Option<String>,
     /// Id of an API key, `cli` or `service`.

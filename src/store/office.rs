@@ -10,7 +10,7 @@ const UNANSWERED: i64 = 0;
 
 fn audit_entry(row: &AnyRow) -> Result<AuditEntry> {
     Ok(AuditEntry {
-        id: get(row, "id")?,
+        id: get(row, "ref")?,
         at: get(row, "at")?,
         tenant_id: get(row, "tenant_id")?,
         actor: get(row, "actor")?,
@@ -70,8 +70,10 @@ impl Store {
     pub async fn audit(&self, entry: &AuditEntry) -> Result<()> {
         let mut tx = self.begin().await?;
         let id: i64 = sqlx::query_scalar("UPDATE audit_last SET id = id + 1 RETURNING id").fetch_one(&mut *tx).await?;
-        let sql = "INSERT INTO audit (id, at, tenant_id, actor, action, subject, details, origin)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let sql = "INSERT INTO audit (id, at, tenant_id, actor, action, subject, details, origin, ref)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        // Random: one that rises would tell how many others were given between two of a tenant's own.
+        let name = format!("aud_{}", uuid::Uuid::new_v4().simple());
         sqlx::query(sql)
             .bind(id)
             .bind(entry.at)
@@ -81,21 +83,26 @@ impl Store {
             .bind(&*entry.subject)
             .bind(to_json(&entry.details)?)
             .bind(entry.from.as_deref())
+            .bind(name)
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Newest first. A page begins after an entry's id, written as a number.
+    /// Newest first. A page begins after the entry of an id; there is nothing after one that is gone, for the older go first.
     pub async fn audit_log(&self, tenant: Option<&str>, page: &PageRequest) -> Result<Page<AuditEntry>> {
         let before = match &page.after {
-            Some(id) => id.parse::<i64>().map_err(|_| StoreError::NotFound("the audit entry that `after` names"))?,
+            Some(id) => {
+                let sql = scoped!(tenant, "SELECT id FROM audit WHERE", "AND ref = $2");
+                let number = sqlx::query_scalar(sql).bind(tenant).bind(&**id).fetch_optional(self.read()).await?;
+                number.unwrap_or(i64::MIN)
+            }
             None => i64::MAX,
         };
         let sql = scoped!(tenant, "SELECT * FROM audit WHERE", "AND id < $2 ORDER BY id DESC LIMIT $3");
         let query = sqlx::query(sql).bind(tenant).bind(before).bind(page.rows());
-        page.page(&query.fetch_all(self.read()).await?, audit_entry, |e| e.id.to_string())
+        page.page(&query.fetch_all(self.read()).await?, audit_entry, |e| e.id.clone())
     }
 }
 

@@ -42,24 +42,17 @@ impl Store {
     /// Holds shared use of the file until it is closed or dropped: [`super::restore`] refuses meanwhile.
     pub async fn open(place: &Place) -> Result<Store> {
         sqlx::any::install_default_drivers();
-        let (kind, file, write, read, in_use) = match place {
-            Place::Memory => {
-                let one = sqlite_pool("sqlite::memory:", 1, &[]).await?;
-                (Kind::Sqlite, None, one.clone(), one, None)
-            }
+        let (kind, file, write, in_use) = match place {
+            Place::Memory => (Kind::Sqlite, None, sqlite_pool("sqlite::memory:", 1, &[]).await?, None),
             Place::Sqlite(path) => {
                 place::prepare(path)?;
                 let in_use = place::InUse::shared(path)?;
                 let url = place::file_url(path, "rw")?;
                 let write = sqlite_pool(&url, 1, &[]).await?;
                 must_be_wal(&write, path).await?;
-                let read = sqlite_pool(&url, READERS, SQLITE_READ).await?;
-                (Kind::Sqlite, Some(url), write, read, Some(in_use))
+                (Kind::Sqlite, Some(url), write, Some(in_use))
             }
-            Place::Postgres(url) => {
-                let pool = postgres_pool(url.expose_secret()).await?;
-                (Kind::Postgres, None, pool.clone(), pool, None)
-            }
+            Place::Postgres(url) => (Kind::Postgres, None, postgres_pool(url.expose_secret()).await?, None),
         };
         match kind {
             // One transaction round all of it: of two processes that start at the same time the second finds it done.
@@ -71,6 +64,11 @@ impl Store {
             // The library takes a lock of the server for this.
             Kind::Postgres => schema::migrate(&mut *write.acquire().await?, kind).await?,
         }
+        // Only now: a connection that has seen the schema as it was reads rows by the columns that they had.
+        let read = match &file {
+            Some(url) => sqlite_pool(url, READERS, SQLITE_READ).await?,
+            None => write.clone(),
+        };
         let log = log::Appender::start(write.clone(), kind);
         Ok(Store { parts: Arc::new(Parts { kind, file, write, read, log, in_use: Mutex::new(in_use) }) })
     }

@@ -1,6 +1,7 @@
 //! Tenants, agents, API keys. `tenant: None` is an admin, who sees all.
 
-use super::model::{Agent, ApiKey, Millis, Tenant};
+use super::matches::session;
+use super::model::{Agent, ApiKey, Millis, Session, Tenant};
 use super::rows::{flag, get, json, now, refused, scoped, to_json, word};
 use super::{Page, PageRequest, Result, Store, StoreError};
 use sqlx::any::AnyRow;
@@ -237,11 +238,20 @@ impl Store {
         page.page(&query.fetch_all(self.read()).await?, api_key, |k| k.id.clone())
     }
 
+    /// Revokes it and every session that it opened, which are returned as they are now; expired ones stay as they are.
     /// Revoking once more keeps the first time.
-    pub async fn revoke_api_key(&self, tenant: Option<&str>, id: &str, at: Millis) -> Result<()> {
+    pub async fn revoke_api_key(&self, tenant: Option<&str>, id: &str, at: Millis) -> Result<Vec<Session>> {
+        let mut tx = self.begin().await?;
         let sql = scoped!(tenant, "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE", "AND id = $2");
-        let done = sqlx::query(sql).bind(tenant).bind(id).bind(at).execute(self.write()).await?.rows_affected();
-        if done == 0 { Err(StoreError::NotFound("API key")) } else { Ok(()) }
+        let done = sqlx::query(sql).bind(tenant).bind(id).bind(at).execute(&mut *tx).await?.rows_affected();
+        if done == 0 {
+            return Err(StoreError::NotFound("API key"));
+        }
+        let sql = "UPDATE sessions SET revoked_at = $2
+            WHERE created_by = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING *";
+        let rows = sqlx::query(sql).bind(id).bind(at).fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        rows.iter().map(session).collect()
     }
 
     /// Cheap to call on each use: writes at most once a minute and key.

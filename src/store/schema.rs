@@ -10,6 +10,8 @@ const MATCH_RECORDS: &str = include_str!("migrations/0003_match_records.sql");
 const STREAMS: &str = include_str!("migrations/0004_streams.sql");
 const AUDIT_SQLITE: &str = include_str!("migrations/0002_audit.sqlite.sql");
 const AUDIT_POSTGRES: &str = include_str!("migrations/0002_audit.postgres.sql");
+const KEYS_OF_SESSIONS_SQLITE: &str = include_str!("migrations/0005_keys_of_sessions.sqlite.sql");
+const KEYS_OF_SESSIONS_POSTGRES: &str = include_str!("migrations/0005_keys_of_sessions.postgres.sql");
 
 /// Where the library notes which migrations ran.
 const TABLE: &str = "_sqlx_migrations";
@@ -21,15 +23,16 @@ fn migrations(kind: Kind) -> Vec<(i64, &'static str, String)> {
         // Texts compare byte by byte, as in SQLite, whatever language the server is set to.
         Kind::Postgres => sql.replace("BLOB", "BYTEA").replace("TEXT", "TEXT COLLATE \"C\""),
     };
-    let audit = match kind {
-        Kind::Sqlite => AUDIT_SQLITE,
-        Kind::Postgres => AUDIT_POSTGRES,
+    let (audit, keys_of_sessions) = match kind {
+        Kind::Sqlite => (AUDIT_SQLITE, KEYS_OF_SESSIONS_SQLITE),
+        Kind::Postgres => (AUDIT_POSTGRES, KEYS_OF_SESSIONS_POSTGRES),
     };
     vec![
         (1, "service", written(SERVICE)),
         (2, "audit", audit.to_owned()),
         (3, "match records", written(MATCH_RECORDS)),
         (4, "streams", written(STREAMS)),
+        (5, "keys of sessions", keys_of_sessions.to_owned()),
     ]
 }
 

@@ -1,7 +1,7 @@
 use super::{Clock, Director, Meters, OutputId, Picture, StreamStatus, Transmitter};
 use crate::draw::Frame;
 use crate::encode::{FrameClock, GOP_SECONDS, TICKS};
-use crate::output::{Destination, Status};
+use crate::output::{Destination, Hurry, Status};
 use crate::overlay::{Badge, OnAir};
 use crate::raster::{PictureError, Pixels};
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ pub struct Broadcast {
     pictures: Arc<Mutex<NewPictures>>,
     ended: Arc<AtomicBool>,
     next_output: AtomicU32,
-    deadline: Arc<Mutex<Duration>>,
+    end: Arc<Mutex<End>>,
     newest: Arc<Mutex<Option<(Instant, Frame)>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -81,7 +81,7 @@ impl Broadcast {
         let status = Arc::<Mutex<StreamStatus>>::default();
         let on_air = Arc::new(Mutex::new(on_air));
         let pictures = Arc::<Mutex<NewPictures>>::default();
-        let deadline = Arc::new(Mutex::new(STOP_DEADLINE));
+        let end = Arc::new(Mutex::new(End { deadline: STOP_DEADLINE, by: None, hurries: Vec::new() }));
         let newest = Arc::<Mutex<Option<(Instant, Frame)>>>::default();
         // One picture may wait while one is encoded.
         let (messages, inbox) = sync_channel(1);
@@ -90,7 +90,7 @@ impl Broadcast {
             let shared = Encoding {
                 clock: clock.clone(),
                 status: status.clone(),
-                deadline: deadline.clone(),
+                end: end.clone(),
                 newest: newest.clone(),
                 meters,
             };
@@ -124,7 +124,7 @@ impl Broadcast {
             pictures,
             ended,
             next_output: AtomicU32::new(1),
-            deadline,
+            end,
             newest,
             threads: Mutex::new(vec![draw, encode]),
         })
@@ -196,7 +196,7 @@ impl Broadcast {
 
     /// As [`Self::stop`], for one that others still look at.
     pub fn end(&self, deadline: Duration) -> StreamStatus {
-        *lock(&self.deadline) = deadline;
+        lock(&self.end).deadline = deadline;
         self.shut_down();
         self.status()
     }
@@ -204,16 +204,29 @@ impl Broadcast {
     /// As [`Self::end`], after the GOP that is on its way: what was published ends whole. It takes part of the deadline.
     pub fn finish(&self, deadline: Duration) -> StreamStatus {
         let gop = FINISHING.min(deadline / 2);
-        *lock(&self.deadline) = deadline - gop;
+        lock(&self.end).deadline = deadline - gop;
         let began = Instant::now();
         if self.tell(Message::Finish).is_ok() {
-            // The encode thread is the last one.
-            while began.elapsed() < gop && lock(&self.threads).last().is_some_and(|encode| !encode.is_finished()) {
+            let goes_on = || {
+                // The encode thread is the last one.
+                let encodes = lock(&self.threads).last().is_some_and(|encode| !encode.is_finished());
+                encodes && lock(&self.end).by.is_none()
+            };
+            while began.elapsed() < gop && goes_on() {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
         self.shut_down();
         self.status()
+    }
+
+    /// Shortens an end that is under way on another thread, or that comes: destinations are given up within this time from
+    /// now, and no GOP is waited for. Returns at once.
+    pub fn hurry(&self, within: Duration) {
+        let mut end = lock(&self.end);
+        let by = Instant::now() + within;
+        end.by = Some(end.by.map_or(by, |before| before.min(by)));
+        end.hurries.iter().for_each(|hurry| hurry(within));
     }
 
     fn shut_down(&self) {
@@ -234,6 +247,22 @@ impl Broadcast {
 
     fn tell(&self, message: Message) -> Result<(), StreamError> {
         self.messages.send(message).map_err(|_| StreamError::Ended(self.name.clone()))
+    }
+}
+
+/// How long the end of a broadcast may take.
+struct End {
+    deadline: Duration,
+    /// Somebody is in a hurry.
+    by: Option<Instant>,
+    /// Of the destinations that are being stopped.
+    hurries: Vec<Hurry>,
+}
+
+impl End {
+    /// For the destinations, as of now.
+    fn left(&self) -> Duration {
+        self.by.map_or(self.deadline, |by| self.deadline.min(by.saturating_duration_since(Instant::now())))
     }
 }
 
@@ -312,7 +341,7 @@ fn draw_loop(shared: &Shared, mut frames: FrameClock, mut director: Director, me
 struct Encoding {
     clock: Arc<dyn Clock>,
     status: Arc<Mutex<StreamStatus>>,
-    deadline: Arc<Mutex<Duration>>,
+    end: Arc<Mutex<End>>,
     newest: Arc<Mutex<Option<(Instant, Frame)>>>,
     meters: Arc<Meters>,
 }
@@ -368,7 +397,11 @@ fn encode_loop(inbox: Receiver<Message>, mut transmitter: Transmitter, shared: &
             }
         }
     }
-    let deadline = *lock(&shared.deadline);
+    let deadline = {
+        let mut end = lock(&shared.end);
+        end.hurries = transmitter.hurries();
+        end.left()
+    };
     let ids = transmitter.ids();
     let outputs = transmitter.stop(deadline);
     {

@@ -3,7 +3,7 @@ use crate::encode::{
     AudioClock, AudioCodec, AudioEncoder, EncodeError, StreamInfo, TICKS, VideoEncoder, VideoSettings,
 };
 use crate::game::MatchState;
-use crate::output::{Destination, State, Status};
+use crate::output::{Destination, Hurry, State, Status};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -258,6 +258,11 @@ impl Transmitter {
     /// Names of the destinations, in the order of [`Self::statuses`].
     pub fn ids(&self) -> Vec<OutputId> {
         self.outputs.iter().map(|o| o.id).collect()
+    }
+
+    /// What shortens [`Self::stop`].
+    pub fn hurries(&self) -> Vec<Hurry> {
+        self.outputs.iter().filter_map(|o| o.to.hurry()).collect()
     }
 
     /// Stops every destination at the same time, within `deadline`. Returns how each ended, in the order of

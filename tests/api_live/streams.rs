@@ -25,6 +25,32 @@ fn on_air(house: &House) -> (String, String, String) {
 }
 
 #[test]
+fn where_a_stream_goes_is_for_operators_and_how_it_does_for_everybody() {
+    let house = House::new();
+    let (_, _, stream) = on_air(&house);
+    let viewer = house.key(Some("ten_a"), ApiRole::Viewer);
+    let one = format!("/v1/streams/{stream}");
+    let shown = house.operator.get(&one).expect(200);
+    let (id, name) = (shown["destinations"][0]["id"].as_str().unwrap(), &shown["destinations"][0]["name"]);
+    assert!(id.starts_with("dst_") && name.as_str().unwrap().contains("127.0.0.1"), "{shown}");
+    for client in [&viewer, &house.game] {
+        for path in [&*one, "/v1/streams", "/metrics"] {
+            let answer = client.get(path);
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(!answer.text().contains("dst_") && !answer.text().contains("127.0.0.1"), "{}", answer.text());
+        }
+        let seen = client.get(&one).expect(200);
+        assert_eq!(seen["destinations"].as_array().map(Vec::len), Some(1), "{seen}");
+        assert_eq!(seen["destinations"][0]["state"], shown["destinations"][0]["state"]);
+    }
+    let (theirs, operators) = (viewer.get("/metrics").text(), house.operator.get("/metrics").text());
+    assert!(
+        theirs.contains("agentcast_stream_fps{") && operators.contains(&format!("destination=\"{id}\"")),
+        "{theirs}"
+    );
+}
+
+#[test]
 fn an_operator_takes_scenes_marks_moments_sees_the_picture_and_stops() {
     let house = House::new();
     let (agent, of, stream) = on_air(&house);

@@ -223,6 +223,7 @@ fn sockets_of_a_key_close_when_the_key_is_revoked_and_of_a_session_when_it_expir
         match_id: session.made["match"]["id"].as_str().unwrap().into(),
         scope: agentcast::store::model::Scope::Watch,
         view: "spectator".into(),
+        created_by: None,
         created_at: now,
         expires_at: now + 1_500,
         revoked_at: None,
@@ -232,6 +233,47 @@ fn sockets_of_a_key_close_when_the_key_is_revoked_and_of_a_session_when_it_expir
     socket.json();
     assert_eq!(socket.closed(), 4401);
     assert!((1_400..6_000).contains(&(now_ms() - now)), "{} ms", now_ms() - now);
+}
+
+#[test]
+fn a_revoked_key_ends_the_sessions_that_it_opened_and_their_sockets() {
+    let house = House::new();
+    let session = house.feeds("m");
+    let key = house.game.token.split('.').next().unwrap().to_owned();
+    assert_eq!(session.made["session"]["createdBy"], key);
+    let viewer = house.key(Some("ten_a"), ApiRole::Viewer);
+    assert_eq!(viewer.get(&session.path("")).expect(200)["createdBy"], Value::Null, "it sees no keys");
+    assert_eq!(viewer.get("/v1/sessions").expect(200)["items"][0]["createdBy"], Value::Null);
+    let mut sender = Sender::new("m");
+    push(&session, &sender.started());
+    // The next key goes on with the same match before the old one goes.
+    let next = house.key(Some("ten_a"), ApiRole::Game);
+    let body = json!({ "scope": "feed", "matchId": session.made["match"]["id"] });
+    let made = next.post("/v1/sessions", &body).expect(201);
+    let events = |made: &serde_json::Value| format!("/v1/sessions/{}/events", made["session"]["id"].as_str().unwrap());
+    let newer = next.with(made["token"].as_str().unwrap());
+    let mut socket = Socket::open(&session.holder, &session.path("/watch"));
+    socket.json();
+    let mut listener = Sse::open(&house.address, "/v1/events", &house.operator.token, &[]);
+    listener.next().unwrap();
+
+    house.operator.delete(&format!("/v1/api-keys/{key}")).expect(204);
+    assert_eq!(socket.closed(), 4401);
+    session.holder.post(&session.path("/events"), &sender.score(1)).expect(401);
+    session.holder.post(&session.path("/token"), &json!({})).expect(401);
+    newer.post(&events(&made), &sender.score(2)).expect(200);
+    let listed = house.operator.get(&session.path("")).expect(200);
+    assert!(listed["revokedAt"].is_i64(), "{listed}");
+    loop {
+        let (_, _, data) = listener.next().unwrap();
+        if (&data["kind"], &data["data"]["state"]) == (&json!("session"), &json!("revoked")) {
+            assert_eq!(data["id"], session.id);
+            break;
+        }
+    }
+    let log = house.operator.get("/v1/audit").expect(200);
+    let entry = log["items"].as_array().unwrap().iter().find(|e| e["action"] == "api-key.revoke").unwrap();
+    assert_eq!((&entry["subject"], &entry["details"]["sessions"]), (&json!(key), &json!(1)), "{log}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What holds for every answer: ids, fields, CORS, limits of bodies, HTTP/2.
 
+use crate::support::postgres::Postgres;
 use crate::world::{World, config};
 use agentcast::http::api::router_with;
 use agentcast::http::server::{Limits, serve};
+use agentcast::store::Place;
 use axum::Router;
 use axum::routing::get;
 use serde_json::json;
@@ -19,6 +21,49 @@ async fn addresses_and_methods_that_do_not_exist_are_problems() {
     method.problem(405, "method-not-allowed");
     let allow = method.header("allow").unwrap();
     assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+}
+
+#[tokio::test]
+async fn text_that_no_id_can_be_finds_nothing_on_postgresql_too() {
+    let server = Postgres::shared();
+    for place in [Place::Memory, Place::Postgres(server.database().await.into())] {
+        let world = World::at(config(), &place).await;
+        let key = world.operator("Arena").await;
+        let admin = world.admin.clone();
+        world.agent(&key, "Ada").await;
+        let made = world.json(&key, "POST /v1/sessions", json!({"scope": "feed", "match": {"reference": "m"}})).await;
+        made.expect(201);
+        for (key, line, body, status) in [
+            (&key, "GET /v1/usage?agentId=%00", json!(null), 422),
+            (&key, "GET /v1/usage?from=%00", json!(null), 422),
+            (&key, "GET /v1/audit?after=%00", json!(null), 422),
+            (&key, "GET /v1/agents?after=%00", json!(null), 422),
+            (&key, "GET /v1/sessions/%00/state", json!(null), 404),
+            (&key, "GET /v1/sessions/%00", json!(null), 404),
+            (&key, "POST /v1/sessions/a%00/events", json!({}), 404),
+            (&key, "POST /v1/sessions", json!({"scope": "watch", "matchId": "a\0"}), 404),
+            (&key, "POST /v1/sessions", json!({"scope": "feed", "match": {"reference": "a\0"}}), 422),
+            (&key, "POST /v1/sessions", json!({"scope": "feed", "match": {"reference": "m"}, "view": "side:\0"}), 422),
+            (&key, "POST /v1/matches", json!({"reference": "m", "sides": {"a": "\0"}}), 422),
+            (&key, "POST /v1/matches", json!({"reference": "m", "sides": {"\0": "a"}}), 422),
+            (&key, "POST /v1/matches", json!({"reference": "m", "title": "\0"}), 422),
+            (&admin, "POST /v1/matches", json!({"reference": "m", "tenantId": "\0"}), 422),
+            (&key, "POST /v1/streams", json!({"agentId": "\0", "matchId": "mat_1"}), 404),
+            (&key, "POST /v1/streams", json!({"agentId": "agt_1", "matchId": "\0"}), 404),
+            (&admin, "POST /v1/agents", json!({"name": "Ada", "tenantId": "\0"}), 422),
+            (&key, "POST /v1/agents", json!({"name": "A\0da"}), 422),
+            (&key, "POST /v1/agents", json!({"name": "Ada", "model": "\0"}), 422),
+            (&admin, "POST /v1/api-keys", json!({"name": "a", "role": "game", "tenantId": "\0"}), 422),
+            (&admin, "POST /v1/api-keys", json!({"name": "\0", "role": "admin"}), 422),
+            (&admin, "POST /v1/tenants", json!({"name": "\0"}), 422),
+        ] {
+            let bytes = if body.is_null() { String::new() } else { body.to_string() };
+            let answer = world.call(key, line, &[], bytes.as_bytes()).await;
+            assert_eq!(answer.status.as_u16(), status, "{place:?}: {line} {body}: {}", answer.text());
+        }
+        let once = world.call(&key, "POST /v1/agents", &["idempotency-key: a b"], br#"{"name":"Ada"}"#).await;
+        assert_eq!(once.problem(422, "invalid").as_deref(), Some("Idempotency-Key"));
+    }
 }
 
 #[tokio::test]

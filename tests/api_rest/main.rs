@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod air;
 mod busy;
 mod calls;
 mod checks;

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A service whose agent is on air with a match, and an operator's key.
-struct OnAir {
-    world: World,
-    operator: String,
-    agent: String,
+pub struct OnAir {
+    pub world: World,
+    pub operator: String,
+    pub agent: String,
     _dir: TempDir,
     database: std::path::PathBuf,
 }
 
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is().await {
         assert!(Instant::now() < deadline, "{what}");
@@ -30,7 +30,7 @@ async fn until(what: &str, is: impl AsyncFn() -> bool) {
 }
 
 impl OnAir {
-    async fn new() -> OnAir {
+    pub async fn new() -> OnAir {
         let mut config = config();
         config.streaming.enabled = true;
         let dir = TempDir::new("off");

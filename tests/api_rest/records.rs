@@ -107,6 +107,10 @@ async fn an_agent_is_made_read_changed_and_deleted() {
     world.get(&key, &path).await.problem(404, "not-found");
 
     let log = world.get(&key, "/v1/audit").await.expect(200);
+    let first = world.get(&key, "/v1/audit?limit=3").await.expect(200);
+    let rest = world.get(&key, &format!("/v1/audit?after={}", first["next"].as_str().unwrap())).await.expect(200);
+    assert_eq!((&rest["items"][0], &rest["next"]), (&log["items"][3], &Value::Null), "{rest}");
+    assert_eq!(world.get(&key, "/v1/audit?after=7").await.problem(422, "invalid").as_deref(), Some("after"));
     let actions: Vec<_> = log["items"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["agent.delete", "agent.streaming.on", "agent.change", "agent.create"]);
     assert_eq!(
@@ -136,6 +140,8 @@ async fn a_field_that_cannot_be_is_refused_by_its_name() {
         (&*patch, json!({"limits": {"minutesPerDay": 1_441}}), "limits.minutesPerDay"),
         (&*destinations, json!({"kind": "rtmp"}), "ingest"),
         (&*destinations, json!({"kind": "mixer"}), "kind"),
+        (&*destinations, json!({"kind": 5}), "kind"),
+        ("POST /v1/agents", json!({"name": "a", "defaults": {"view": 5}}), "defaults.view"),
         (&*destinations, json!({"kind": "rtmp", "ingest": "http://live.example.com/app"}), "ingest"),
         (&*destinations, json!({"kind": "rtmp", "ingest": "rtmps://elsewhere.example.org/app"}), "ingest"),
         (&*destinations, json!({"kind": "twitch", "room": "r"}), "room"),
@@ -158,6 +164,43 @@ async fn a_field_that_cannot_be_is_refused_by_its_name() {
         let answer = world.get(&key, &format!("/v1/usage?{query}")).await;
         assert_eq!(answer.problem(422, "invalid").as_deref(), Some(field), "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_fit_is_answered_with_what_does_and_no_type_of_the_program() {
+    let world = World::new(config()).await;
+    let key = world.operator("Arena").await;
+    let session = |rest: &str| format!(r#"{{"match":{{"reference":"m"}},"scope":{rest}}}"#);
+    for (line, body, detail) in [
+        ("agents", r#"{"name":"a","defaults":{"fps":1e12}}"#, "defaults.fps: expected 24, 25, 30, 50 or 60"),
+        ("agents", r#"{"name":"a","defaults":{"fps":-1}}"#, "defaults.fps: expected 24, 25, 30, 50 or 60"),
+        ("agents", r#"{"name":"a","defaults":{"fps":"30"}}"#, "defaults.fps: expected a whole number"),
+        ("agents", r#"{"name":"a","defaults":{"fps":29.97}}"#, "defaults.fps: expected a whole number"),
+        ("agents", r#"{"name":"a","defaults":{"delayMs":1e12}}"#, "defaults.delayMs: expected 0 to 600000 ms"),
+        (
+            "agents",
+            r#"{"name":"a","defaults":{"kbps":99999999999999999999}}"#,
+            "defaults.kbps: expected 300 to 20000 kbit/s",
+        ),
+        ("agents", r#"{"name":"a","limits":{"minutesPerDay":5000000000}}"#, "limits.minutesPerDay: expected 1 to 1440"),
+        ("agents", r#"{"name":"a","limits":{"concurrent":-7}}"#, "limits.concurrent: expected 1 to 64"),
+        ("agents", r#"{"name":"a","limits":{"budgetPerMonth":"x"}}"#, "limits.budgetPerMonth: expected a number"),
+        (
+            "agents",
+            r#"{"name":"a","limits":{"budgetPerMonth":1e999}}"#,
+            "limits.budgetPerMonth: the number is too large",
+        ),
+        ("agents", r#"{"name":5}"#, "name: expected a string"),
+        ("api-keys", r#"{"name":"a","role":5}"#, "role: expected one of `viewer`, `game`, `operator`, `admin`"),
+        ("sessions", &session("5"), "scope: expected `feed` or `watch`"),
+        ("sessions", &session(r#""feed","ttlSeconds":1e12"#), "ttlSeconds: expected 60 to 2592000 seconds"),
+    ] {
+        let answer = world.call(&key, &format!("POST /v1/{line}"), &[], body.as_bytes()).await;
+        answer.problem(422, "invalid");
+        assert_eq!(answer.value()["detail"], detail, "{body}");
+    }
+    let whole = world.call(&key, "POST /v1/agents", &[], br#"{"name":"a","defaults":{"fps":6e1,"kbps":null}}"#).await;
+    assert_eq!(whole.expect(201)["defaults"]["fps"], 60);
 }
 
 #[tokio::test]

@@ -54,43 +54,34 @@ fn wrong_form_names_the_field_and_what_was_expected() {
         ("[]".to_owned(), "event: expected an object"),
         (r#"{"match":"m"}"#.to_owned(), "v: missing, expected 1"),
         (r#"{"v":2,"kind":"?"}"#.to_owned(), "v: 2 is not supported, expected 1"),
-        (r#"{"v":"1"}"#.to_owned(), "v: invalid type: string \"1\", expected u64"),
-        (r#"{"v":1,"match":"m","epoch":1,"seq":-1}"#.to_owned(), "seq: invalid value: integer `-1`, expected u64"),
+        (r#"{"v":"1"}"#.to_owned(), "v: expected a whole number, 0 or more"),
+        (r#"{"v":1,"match":"m","epoch":1,"seq":-1}"#.to_owned(), "seq: expected a whole number, 0 or more"),
         (r#"{"v":1,"match":"m","epoch":1,"seq":1,"ts":5}"#.to_owned(), "event: missing field `type`"),
         (
             r#"{"v":1,"match":"m","epoch":1,"seq":1,"ts":5,"type":"feed","vis":"everyone"}"#.to_owned(),
-            "vis: invalid value: string \"everyone\", expected \"public\" or a list of side ids",
+            "vis: expected \"public\" or a list of side ids",
         ),
         (r#"{"v":1,"match":"m","epoch":1,"seq":1,"ts":5,"type":"feed"}"#.to_owned(), "data: expected an object"),
-        (
-            started(r#""sides":{"white":{"seat":300}}"#),
-            "data.sides.white.seat: invalid value: integer `300`, expected u8",
-        ),
+        (started(r#""sides":{"white":{"seat":300}}"#), "data.sides.white.seat: expected a whole number from 0 to 255"),
         (
             started(r#""sides":{"a.b":{"status":"asleep"}}"#),
-            "data.sides[\"a.b\"].status: unknown variant `asleep`, expected one of `active`, `thinking`, `timeout`, \
+            "data.sides[\"a.b\"].status: expected one of `active`, `thinking`, `timeout`, \
              `invalid`, `error`, `disconnected`, `eliminated`, `winner`",
         ),
-        (
-            started(r#""phase":{"active":["a",7]}"#),
-            "data.phase.active[1]: invalid type: integer `7`, expected a string",
-        ),
+        (started(r#""phase":{"active":["a",7]}"#), "data.phase.active[1]: expected a string"),
         (zone(r#"{"cols":3}"#), "data.zones.board: missing field `kind`"),
-        (
-            zone(r#"{"kind":"dice"}"#),
-            "data.zones.board.kind: unknown variant `dice`, expected one of `grid`, `cards`, `text`, `picture`",
-        ),
+        (zone(r#"{"kind":"dice"}"#), "data.zones.board.kind: expected one of `grid`, `cards`, `text`, `picture`"),
         (
             zone(r#"{"kind":"grid","cells":[{"x":0},{"x":1.5}]}"#),
-            "data.zones.board.cells[1].x: invalid type: floating point `1.5`, expected u16",
+            "data.zones.board.cells[1].x: expected a whole number from 0 to 65,535",
         ),
         (
             zone(r#"{"kind":"grid","bodies":[{"cells":[[1,2],[3]]}]}"#),
-            "data.zones.board.bodies[0].cells[1]: invalid length 1, expected an array of length 2",
+            "data.zones.board.bodies[0].cells[1]: expected a list of 2",
         ),
         (
             zone(r#"{"kind":"cards","items":[{"vis":3}]}"#),
-            "data.zones.board.items[0].vis: invalid type: integer `3`, expected \"public\" or a list of side ids",
+            "data.zones.board.items[0].vis: expected \"public\" or a list of side ids",
         ),
     ] {
         assert_eq!(Event::from_json(&json).unwrap_err().to_string(), error, "{json}");

@@ -193,9 +193,31 @@ pub async fn sessions_and_streams_are_found_while_they_last(w: &World) {
 
     // What somebody stopped counts while its match is open.
     assert_eq!(s.stopped_streams().await.unwrap(), []);
+    s.put_stream(&StreamRecord { ended_at: Some(8_500), ..stream("str_2", "agt_1", "ten_1") }).await.unwrap();
     one.match_id = "mat_1".into();
     s.put_stream(&one).await.unwrap();
-    assert_eq!(s.stopped_streams().await.unwrap(), [one]);
+    assert_eq!(s.stopped_streams().await.unwrap(), [one.clone()]);
+
+    // What was started again is not stopped: neither while it goes on nor after it has ended for another reason, be it a new
+    // stream or an older one that took the match over.
+    for id in ["str_3", "str_0"] {
+        let mut again = StreamRecord { match_id: "mat_1".into(), ..stream(id, "agt_1", "ten_1") };
+        s.put_stream(&again).await.unwrap();
+        assert_eq!(s.stopped_streams().await.unwrap(), [], "{id}");
+        again.ended_at = Some(9_500);
+        s.put_stream(&again).await.unwrap();
+        assert_eq!(s.stopped_streams().await.unwrap(), [], "{id}");
+        // An end before the stop says nothing of it.
+        again.ended_at = Some(8_000);
+        s.put_stream(&again).await.unwrap();
+        assert_eq!(s.stopped_streams().await.unwrap(), [one.clone()], "{id}");
+    }
+    let mut others = StreamRecord { match_id: "mat_1".into(), ..stream("str_4", "agt_2", "ten_1") };
+    s.put_stream(&others).await.unwrap();
+    assert_eq!(s.stopped_streams().await.unwrap(), [one.clone()], "another agent's");
+    (others.ended_at, others.wanted) = (Some(9_600), false);
+    s.put_stream(&others).await.unwrap();
+    assert_eq!(s.stopped_streams().await.unwrap(), [one, others]);
     s.set_match_phase("mat_1", MatchPhase::Closed, 10).await.unwrap();
     assert_eq!(s.stopped_streams().await.unwrap(), []);
 }

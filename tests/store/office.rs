@@ -3,6 +3,7 @@ use crate::world::World;
 use agentcast::store::model::*;
 use agentcast::store::{Claim, PageRequest, Remembered, Store, StoreError};
 use sqlx::Executor;
+use std::collections::BTreeSet;
 
 const ALL: PageRequest = PageRequest { after: None, limit: 200 };
 const FOREVER: u64 = u64::MAX;
@@ -16,7 +17,7 @@ pub async fn a_flag_is_unknown_until_set(w: &World) {
     assert_eq!(s.flag("streaming").await.unwrap(), Some(false));
 }
 
-pub async fn the_audit_has_rising_numbers_and_newest_first(w: &World) {
+pub async fn the_audit_is_newest_first_cannot_be_changed_and_its_ids_tell_nothing(w: &World) {
     let s = &w.store;
     let writing: Vec<_> = (0..20)
         .map(|n| {
@@ -28,13 +29,19 @@ pub async fn the_audit_has_rising_numbers_and_newest_first(w: &World) {
         one.await.unwrap();
     }
     let entries = s.audit_log(Some("ten_1"), &ALL).await.unwrap().items;
-    assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), (1..=20).rev().collect::<Vec<i64>>());
+    let ids: BTreeSet<&str> = entries.iter().map(|e| &*e.id).collect();
+    assert_eq!(ids.len(), 20);
+    assert!(ids.iter().all(|id| id.len() == 36 && id.starts_with("aud_")), "{ids:?}");
+    // In the order of their making an id is as often greater than the one before as not: 20 in order by chance is one in 20!.
+    assert!(!entries.is_sorted_by_key(|e| &e.id) && !entries.iter().rev().is_sorted_by_key(|e| &e.id), "{ids:?}");
     let newest = &entries[0];
-    let given = AuditEntry { id: newest.id, ..audit("ten_1", &newest.action, newest.at) };
+    let given = AuditEntry { id: newest.id.clone(), ..audit("ten_1", &newest.action, newest.at) };
     assert_eq!(*newest, given);
 
     // Past the store, too: nobody rewrites history.
     let Some(mut raw) = w.raw().await else { return };
+    let numbers: Vec<i64> = sqlx::query_scalar("SELECT id FROM audit ORDER BY id").fetch_all(&mut raw).await.unwrap();
+    assert_eq!(numbers, (1..=20).collect::<Vec<i64>>(), "inside they rise without gaps");
     let mut attempts = vec!["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit WHERE id = 3", "DELETE FROM audit"];
     if w.url.as_deref().is_some_and(|url| url.starts_with("postgres")) {
         attempts.push("TRUNCATE audit");
@@ -44,6 +51,42 @@ pub async fn the_audit_has_rising_numbers_and_newest_first(w: &World) {
         assert!(refused.contains("append-only"), "{sql}: {refused}");
     }
     assert_eq!(s.audit_log(None, &ALL).await.unwrap().items, entries);
+}
+
+pub async fn entries_and_sessions_of_an_older_schema_are_read_by_the_new_one(w: &World) {
+    let Some(mut raw) = w.raw().await else { return };
+    w.store.add_match(&match_("mat_1", "ten_1")).await.unwrap();
+    w.store.add_session(&session("ses_1", "mat_1", "ten_1")).await.unwrap();
+    for n in 0..5 {
+        w.store.audit(&audit("ten_1", &format!("act.{n}"), n)).await.unwrap();
+    }
+    w.store.close().await;
+    for sql in [
+        "DROP INDEX sessions_of_key",
+        "ALTER TABLE sessions DROP COLUMN created_by",
+        "DROP INDEX audit_by_ref",
+        "ALTER TABLE audit DROP COLUMN ref",
+        "DELETE FROM _sqlx_migrations WHERE version >= 5",
+    ] {
+        raw.execute(sql).await.unwrap();
+    }
+    let s = Store::open(&w.place).await.unwrap();
+    assert_eq!(s.session(None, "ses_1").await.unwrap(), session("ses_1", "mat_1", "ten_1"));
+    s.audit(&audit("ten_1", "act.5", 5)).await.unwrap();
+    let (mut actions, mut ids, mut page) = (Vec::new(), BTreeSet::new(), PageRequest { after: None, limit: 2 });
+    loop {
+        let found = s.audit_log(Some("ten_1"), &page).await.unwrap();
+        actions.extend(found.items.iter().map(|e| e.action.clone()));
+        ids.extend(found.items.into_iter().map(|e| e.id));
+        page.after = found.next;
+        if page.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(actions, ["act.5", "act.4", "act.3", "act.2", "act.1", "act.0"]);
+    assert!(ids.len() == 6 && ids.iter().all(|id| id.len() == 36 && id.starts_with("aud_")), "{ids:?}");
+    assert!(raw.execute("UPDATE audit SET actor = 'nobody'").await.is_err(), "still append-only");
+    s.close().await;
 }
 
 pub async fn usage_adds_up_by_day(w: &World) {
@@ -142,8 +185,10 @@ pub async fn old_things_go_and_the_rest_stays(w: &World) {
     s.prune(0, FOREVER, Millis::MAX / 1_000_000, 0).await.unwrap();
     s.prune(0, FOREVER, NOON * 2, 0).await.unwrap();
     s.audit(&audit("ten_1", "b", NOON)).await.unwrap();
-    assert_eq!(s.audit_log(None, &ALL).await.unwrap().items[0].id, 5);
+    assert_eq!(s.audit_log(None, &ALL).await.unwrap().items.len(), 1);
     if let Some(mut raw) = w.raw().await {
+        let number: i64 = sqlx::query_scalar("SELECT id FROM audit").fetch_one(&mut raw).await.unwrap();
+        assert_eq!(number, 5);
         assert!(raw.execute("DELETE FROM audit").await.is_err());
     }
 }

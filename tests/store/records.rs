@@ -76,6 +76,7 @@ pub fn session(id: &str, match_id: &str, tenant: &str) -> Session {
         match_id: match_id.into(),
         scope: Scope::Feed,
         view: "side:white".into(),
+        created_by: None,
         created_at: 6_000,
         expires_at: 7_000,
         revoked_at: None,
@@ -109,7 +110,7 @@ pub fn api_key(id: &str, tenant: Option<&str>) -> ApiKey {
 
 pub fn audit(tenant: &str, action: &str, at: Millis) -> AuditEntry {
     AuditEntry {
-        id: 0,
+        id: String::new(),
         at,
         tenant_id: Some(tenant.into()),
         actor: "key_1".into(),

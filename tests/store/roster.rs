@@ -268,6 +268,64 @@ pub async fn a_key_is_noted_as_used_once_a_minute_and_revoked_once(w: &World) {
     assert!(matches!(s.revoke_api_key(None, "key_9", 9).await, Err(StoreError::NotFound("API key"))));
 }
 
+pub async fn a_revoked_key_takes_the_sessions_that_it_opened_and_no_others(w: &World) {
+    let s = &w.store;
+    s.add_match(&match_("mat_1", "ten_1")).await.unwrap();
+    for key in ["key_1", "key_2"] {
+        s.add_api_key(&api_key(key, Some("ten_1")), &[1; 32]).await.unwrap();
+    }
+    let by = |id: &str, key: Option<&str>, expires_at| Session {
+        created_by: key.map(Into::into),
+        expires_at,
+        ..session(id, "mat_1", "ten_1")
+    };
+    let all = [
+        by("ses_1", Some("key_1"), 100),
+        by("ses_2", Some("key_1"), 100),
+        by("ses_3", Some("key_2"), 100),
+        by("ses_4", None, 100),
+        by("ses_5", Some("key_1"), 10),
+    ];
+    for one in &all {
+        s.add_session(one).await.unwrap();
+        assert_eq!(s.session(None, &one.id).await.unwrap(), *one);
+    }
+    s.revoke_session(None, "ses_2", 20).await.unwrap();
+    let gone = s.revoke_api_key(Some("ten_1"), "key_1", 50).await.unwrap();
+    assert_eq!(gone, [Session { revoked_at: Some(50), ..all[0].clone() }]);
+    let page = PageRequest { after: None, limit: 200 };
+    let revoked: Vec<_> = s.sessions(None, &page).await.unwrap().items.into_iter().map(|s| s.revoked_at).collect();
+    assert_eq!(revoked, [Some(50), Some(20), None, None, None], "ses_5 had expired");
+    assert_eq!(s.revoke_api_key(None, "key_1", 60).await.unwrap(), []);
+    let late = s.add_session(&by("ses_6", Some("key_1"), 100)).await;
+    assert!(matches!(late, Err(StoreError::NotFound("API key"))), "{late:?}");
+    s.add_session(&by("ses_6", Some("key_2"), 100)).await.unwrap();
+}
+
+pub async fn a_session_is_never_left_open_by_a_key_that_is_revoked_at_the_same_moment(w: &World) {
+    let s = &w.store;
+    s.add_match(&match_("mat_1", "ten_1")).await.unwrap();
+    for round in 0..10 {
+        let key = format!("key_{round}");
+        s.add_api_key(&api_key(&key, Some("ten_1")), &[1; 32]).await.unwrap();
+        let opening: Vec<_> = (0..4)
+            .map(|n| {
+                let (store, key) = (s.clone(), key.clone());
+                let new = Session { created_by: Some(key), ..session(&format!("ses_{round}_{n}"), "mat_1", "ten_1") };
+                tokio::spawn(async move { store.add_session(&new).await.is_ok() })
+            })
+            .collect();
+        s.revoke_api_key(None, &key, 50).await.unwrap();
+        for one in opening {
+            one.await.unwrap();
+        }
+    }
+    let page = PageRequest { after: None, limit: 200 };
+    for one in s.sessions(None, &page).await.unwrap().items {
+        assert_eq!(one.revoked_at, Some(50), "{one:?}");
+    }
+}
+
 pub async fn any_text_is_kept_as_it_is(w: &World) {
     let s = &w.store;
     let odd = "O'Hara \"$1\" ?; DROP TABLE agents; -- \\ %_ \u{1F3C6} \u{202E}x e\u{301} \n";

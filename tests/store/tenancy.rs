@@ -32,8 +32,8 @@ pub async fn another_tenant_sees_and_changes_nothing(w: &World) {
         s.delete_destination(other, "dst_1").await,
         s.put_key(other, &SealedKey { blob: vec![1], ..sealed("dst_1", "agt_1") }).await,
         s.delete_key(other, "dst_1").await,
-        s.revoke_api_key(other, "key_1", 9).await,
-        s.revoke_api_key(other, "key_2", 9).await,
+        s.revoke_api_key(other, "key_1", 9).await.map(drop),
+        s.revoke_api_key(other, "key_2", 9).await.map(drop),
         s.match_(other, "mat_1").await.map(drop),
         s.session(other, "ses_1").await.map(drop),
         s.revoke_session(other, "ses_1", 9).await,
@@ -89,8 +89,8 @@ pub async fn lists_are_walked_without_gaps_or_repeats(w: &World) {
     falling.sort_by(|a, b| b.cmp(a));
     let walked = walk(7, async |page| s.matches(None, &page).await.unwrap(), |m| m.id.clone()).await;
     assert_eq!(walked, falling);
-    let walked = walk(7, async |page| s.audit_log(None, &page).await.unwrap(), |e| e.id.to_string()).await;
-    assert_eq!(walked, (1..=30).rev().map(|n| n.to_string()).collect::<Vec<_>>());
+    let walked = walk(7, async |page| s.audit_log(None, &page).await.unwrap(), |e| e.action.clone()).await;
+    assert_eq!(walked, ids.iter().rev().cloned().collect::<Vec<_>>());
 
     // The record that a page begins after may go meanwhile.
     let first = s.agents(Some("ten_1"), &PageRequest { after: None, limit: 5 }).await.unwrap();
@@ -102,8 +102,8 @@ pub async fn lists_are_walked_without_gaps_or_repeats(w: &World) {
     assert_eq!((last.items.len(), last.next), (30, None));
     assert_eq!(s.agents(None, &PageRequest { after: None, limit: 0 }).await.unwrap().items.len(), 1);
     assert_eq!(s.agents(None, &PageRequest { after: Some("zzz".into()), limit: 5 }).await.unwrap().items.len(), 0);
-    let unreadable = s.audit_log(None, &PageRequest { after: Some("x".into()), limit: 5 }).await;
-    assert!(matches!(unreadable, Err(StoreError::NotFound(_))));
+    let unknown = s.audit_log(None, &PageRequest { after: Some("x".into()), limit: 5 }).await.unwrap();
+    assert_eq!((unknown.items, unknown.next), (Vec::new(), None));
 }
 
 async fn walk<T>(limit: u32, read: impl AsyncFn(PageRequest) -> Page<T>, id: impl Fn(&T) -> String) -> Vec<String> {

@@ -186,4 +186,8 @@ impl OnStage for Shown {
         (now.ended, now.broadcast) = (Some(status), None);
         outputs
     }
+
+    fn hurry(&self, within: Duration) {
+        self.broadcast.hurry(within);
+    }
 }

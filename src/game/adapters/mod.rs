@@ -143,6 +143,7 @@ fn json_error(error: &serde_json::Error, first_line: usize) -> RecordError {
     let problem = error.to_string();
     // serde_json appends " at line L column C"; the place says it already.
     let problem = problem.rsplit_once(" at line ").map_or(problem.as_str(), |(text, _)| text);
+    let problem = super::words::plain(problem);
     malformed(format!("line {} column {}", (error.line() + first_line).saturating_sub(1), error.column()), problem)
 }
 

@@ -16,7 +16,7 @@ use super::Api;
 use super::fresh::Fresh;
 use super::guard::Trail;
 use super::problem::{Kind, Problem};
-use crate::secure::{SessionClaims, api_key};
+use crate::secure::{SessionClaims, api_key, is_id};
 use crate::server::now_ms;
 use crate::server::who::Who;
 use crate::store::StoreError;
@@ -287,7 +287,7 @@ pub(super) async fn path_id(parts: &mut Parts, api: &Api) -> Result<String, Prob
     let params = RawPathParams::from_request_parts(parts, api).await;
     let params = params.map_err(|_| Problem::new(Kind::MALFORMED, "the path cannot be read"))?;
     let id = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned());
-    id.ok_or_else(|| Problem::not_found("session"))
+    id.filter(|id| is_id(id)).ok_or_else(|| Problem::not_found("session"))
 }
 
 impl FromRequestParts<Api> for Visitor {

@@ -7,6 +7,7 @@ use super::guard::{Made, MatchHeader, OnceHeader, etag, if_match};
 use super::problem::Problem;
 use crate::output::key::StreamKey;
 use crate::server::roster::{CheckLine, DestinationPatch, NewDestination};
+use crate::server::streams::DestinationStatus;
 use crate::store::model::{ApiRole, Destination, KeyInfo};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -25,15 +26,27 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(check_destination))
 }
 
-fn tagged(destination: Destination) -> Response {
-    ([(header::ETAG, etag(destination.version))], axum::Json(destination)).into_response()
+/// A destination and how it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct DestinationShown {
+    #[serde(flatten)]
+    record: Destination,
+    status: DestinationStatus,
+}
+
+fn shown(api: &Api, record: Destination) -> DestinationShown {
+    DestinationShown { status: api.service.streams().destination(&record.id), record }
+}
+
+fn tagged(api: &Api, destination: Destination) -> Response {
+    ([(header::ETAG, etag(destination.version))], axum::Json(shown(api, destination))).into_response()
 }
 
 /// Adds a destination to an agent, at most 16. Its stream key is set apart.
 #[utoipa::path(
     post, path = "/v1/agents/{id}/destinations", tag = "destinations", request_body = NewDestination,
     params(("id" = String, Path, description = "`agt_…`"), OnceHeader),
-    responses((status = 201, description = "Made", body = Destination, headers(
+    responses((status = 201, description = "Made", body = DestinationShown, headers(
         ("Location", description = "The destination"), ("ETag", description = "Its version"))))
 )]
 async fn add_destination(
@@ -43,44 +56,45 @@ async fn add_destination(
     Create { body, once }: Create<NewDestination>,
 ) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Operator)?;
-    let make = async { Made::created(&api.service.add_destination(who, &id, body).await?) };
+    let make = async { Made::created(&shown(&api, api.service.add_destination(who, &id, body).await?)) };
     Ok(once.run(&api, who, make).await?.located("/v1/destinations/"))
 }
 
-/// Destinations of an agent.
+/// Destinations of an agent, each with its status.
 #[utoipa::path(
     get, path = "/v1/agents/{id}/destinations", tag = "destinations",
     params(("id" = String, Path, description = "`agt_…`")),
-    responses((status = 200, description = "All of them", body = List<Destination>))
+    responses((status = 200, description = "All of them", body = List<DestinationShown>))
 )]
 async fn list_destinations(
     State(api): State<Api>,
     caller: Caller,
     Id(id): Id,
-) -> Result<axum::Json<List<Destination>>, Problem> {
+) -> Result<axum::Json<List<DestinationShown>>, Problem> {
     let who = caller.require(ApiRole::Operator)?;
     let store = &api.service.context().store;
     store.agent(who.tenant(), &id).await?;
-    Ok(axum::Json(List { items: store.destinations(who.tenant(), &id).await?, next: None }))
+    let all = store.destinations(who.tenant(), &id).await?;
+    Ok(axum::Json(List { items: all.into_iter().map(|record| shown(&api, record)).collect(), next: None }))
 }
 
-/// One destination.
+/// One destination, with its status: its state, since when, and what is wrong. That outlives its stream.
 #[utoipa::path(
     get, path = "/v1/destinations/{id}", tag = "destinations",
     params(("id" = String, Path, description = "`dst_…`")),
-    responses((status = 200, description = "The destination", body = Destination, headers(
+    responses((status = 200, description = "The destination", body = DestinationShown, headers(
         ("ETag", description = "Its version"))))
 )]
 async fn get_destination(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Operator)?;
-    Ok(tagged(api.service.context().store.destination(who.tenant(), &id).await?))
+    Ok(tagged(&api, api.service.context().store.destination(who.tenant(), &id).await?))
 }
 
 /// Changes a destination. Another host in `ingest` throws the stream key away: it was set for the old one.
 #[utoipa::path(
     patch, path = "/v1/destinations/{id}", tag = "destinations", request_body = DestinationPatch,
     params(("id" = String, Path, description = "`dst_…`"), MatchHeader),
-    responses((status = 200, description = "The destination as it is now", body = Destination, headers(
+    responses((status = 200, description = "The destination as it is now", body = DestinationShown, headers(
         ("ETag", description = "Its version"))))
 )]
 async fn change_destination(
@@ -91,7 +105,7 @@ async fn change_destination(
     Json(patch): Json<DestinationPatch>,
 ) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Operator)?;
-    Ok(tagged(api.service.change_destination(who, &id, patch, if_match(&headers)?).await?))
+    Ok(tagged(&api, api.service.change_destination(who, &id, patch, if_match(&headers)?).await?))
 }
 
 /// Deletes a destination with its key.

@@ -6,7 +6,7 @@ use super::line::{at, over};
 use super::live::Over;
 use super::problem::Problem;
 use super::watch::stream_of_events;
-use crate::server::bus::Change;
+use crate::server::bus::{Bus, Change, Resumed};
 use crate::server::who::Who;
 use crate::store::model::ApiRole;
 use axum::extract::State;
@@ -29,7 +29,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// Every change of state that the caller may see, as server-sent events: `change` with
 /// `{"at":…,"kind":"stream","id":"str_…","data":…}`. Kinds: `agent`, `destination`, `match`, `session`, `stream`, `flag`;
-/// destinations are for role operator and above. With `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read everything anew. The
+/// a match's `waiting`, where it is named, are all its agents that are not on air now, and why. Destinations are for role
+/// operator and above. With `Last-Event-ID` a listener gets what it missed; when that is too long ago, a `reset` says: read
+/// everything anew. The
 /// first event is `hello`, with the id to come back with.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
@@ -51,10 +53,9 @@ pub(super) async fn get_events(
     let mut first = VecDeque::new();
     let kind = if resumed.missed.is_some() { "hello" } else { "reset" };
     if last.is_none() || resumed.missed.is_none() {
-        first.push_back(sse::Event::default().event(kind).id(&resumed.from).data("{}"));
+        first.push_back(sse::Event::default().event(kind).id(bus.id(who.tenant(), resumed.from)).data("{}"));
     }
-    let missed = resumed.missed.iter().flatten().filter(|change| visible(change, &who));
-    first.extend(missed.map(|change| event(&bus.id(change), change)));
+    first.extend(missed(&bus, &who, &resumed));
     let mut rights = Vec::new();
     if who.actor.starts_with("key_") {
         rights.push(api.live.gate.watch(&api.service.context().store, &who.actor, &api.tasks));
@@ -102,23 +103,22 @@ pub(super) async fn get_events(
                     change = l.news.recv() => change,
                 };
                 match change {
-                    Ok(change) => {
-                        l.last = bus.id(&change);
-                        if visible(&change, &who) {
-                            return Some((Ok(event(&l.last, &change)), l));
+                    Ok(change) if change.concerns(who.tenant()) => {
+                        l.last += 1;
+                        if who.may(change.least_role()) {
+                            return Some((Ok(event(&bus.id(who.tenant(), l.last), &change)), l));
                         }
                     }
+                    Ok(_) => {}
                     // It reads too slowly, or others say too much at once: what is its own may still be kept.
                     Err(RecvError::Lagged(_)) => {
-                        let resumed = bus.listen(Some(&l.last), who.tenant());
-                        (l.news, l.last) = (resumed.news, resumed.from);
-                        match resumed.missed {
-                            Some(missed) => {
-                                let missed = missed.iter().filter(|change| visible(change, &who));
-                                l.first.extend(missed.map(|change| event(&bus.id(change), change)));
-                            }
-                            None => l.first.push_back(sse::Event::default().event("reset").id(&l.last).data("{}")),
+                        let resumed = bus.listen(Some(&bus.id(who.tenant(), l.last)), who.tenant());
+                        if resumed.missed.is_none() {
+                            let id = bus.id(who.tenant(), resumed.from);
+                            l.first.push_back(sse::Event::default().event("reset").id(id).data("{}"));
                         }
+                        l.first.extend(missed(&bus, &who, &resumed));
+                        (l.news, l.last) = (resumed.news, resumed.from);
                         if let Some(event) = l.first.pop_front() {
                             return Some((Ok(event), l));
                         }
@@ -133,8 +133,8 @@ pub(super) async fn get_events(
 
 struct Listening {
     first: VecDeque<sse::Event>,
-    /// Id of the newest change that was heard, whoever may see it.
-    last: String,
+    /// Where it is: the newest change of its tenant that was heard, whichever role may see it.
+    last: u64,
     news: Receiver<Arc<Change>>,
     rights: Vec<watch::Receiver<Option<Over>>>,
     /// When the sign-in ends by itself.
@@ -144,14 +144,13 @@ struct Listening {
     done: bool,
 }
 
-/// Changes of the whole service, such as the flag's, are seen by all; a tenant's by itself and by admins; and what only an
-/// operator may read, by operators.
-fn visible(change: &Change, who: &Who) -> bool {
-    let own = match (who.tenant(), change.tenant.as_deref()) {
-        (None, _) | (_, None) => true,
-        (Some(own), Some(of)) => own == of,
-    };
-    own && who.may(change.least_role())
+/// What a listener missed and may see: what only an operator may read is for operators, and counts for everybody.
+fn missed(bus: &Bus, who: &Who, resumed: &Resumed) -> Vec<sse::Event> {
+    let missed = resumed.missed.as_deref().unwrap_or_default();
+    let seen = missed.iter().rev().zip((0..=resumed.from).rev()).filter(|(change, _)| who.may(change.least_role()));
+    let mut events: Vec<_> = seen.map(|(change, at)| event(&bus.id(who.tenant(), at), change)).collect();
+    events.reverse();
+    events
 }
 
 fn event(id: &str, change: &Change) -> sse::Event {

@@ -3,6 +3,7 @@
 use super::Api;
 use super::guard::Once;
 use super::problem::{Kind, Problem};
+use crate::secure::is_id;
 use crate::server::roster::object;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
@@ -113,21 +114,63 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut track = serde_path_to_error::Track::new();
     let read = object(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
     let value = read.map_err(|error| {
-        let path = track.path().to_string();
-        refused(&path, &error)
+        let path = track.path();
+        if error.is_data() {
+            return refused(&path, &error.to_string());
+        }
+        // serde_json calls it a syntax error too when what stands there is JSON and nothing that the field can be.
+        if is_json(bytes) { refused(&path, &misfit::<T>(bytes, &path, &error)) } else { no_json(&error) }
     })?;
-    reader.end().map_err(|error| refused(".", &error))?;
+    reader.end().map_err(|error| no_json(&error))?;
     Ok(value)
 }
 
-fn refused(path: &str, error: &serde_json::Error) -> Problem {
-    if error.is_eof() || error.is_syntax() || error.is_io() {
-        let words = format!("the body is no JSON: line {}, column {}", error.line(), error.column());
-        return Problem::new(Kind::MALFORMED, words);
-    }
-    let path = if path == "." { "" } else { path };
-    let (field, words) = plain(path, &error.to_string());
+fn no_json(error: &serde_json::Error) -> Problem {
+    let words = format!("the body is no JSON: line {}, column {}", error.line(), error.column());
+    Problem::new(Kind::MALFORMED, words)
+}
+
+fn refused(path: &serde_path_to_error::Path, said: &str) -> Problem {
+    let path = path.to_string();
+    let (field, words) = plain(if path == "." { "" } else { &path }, said);
     Problem::field(field, words)
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    // Texts that are passed over are not looked into.
+    std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
+/// Why the value at `path` of a body that is JSON cannot be read, in serde's words.
+fn misfit<T: DeserializeOwned>(bytes: &[u8], path: &serde_path_to_error::Path, error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    if said.starts_with("number out of range") {
+        return "the number is too large".into();
+    }
+    if said.starts_with("recursion limit") {
+        return "it is nested too deeply".into();
+    }
+    if said.contains("surrogate") || said.contains("hex escape") {
+        return "it has half of a surrogate pair, which is no character".into();
+    }
+    // Something else than the word that was expected: asked with an empty one, serde tells which there are.
+    with_empty_word::<T>(bytes, path).unwrap_or_else(|| "invalid type: value, expected a string".into())
+}
+
+fn with_empty_word<T: DeserializeOwned>(bytes: &[u8], path: &serde_path_to_error::Path) -> Option<String> {
+    use serde_path_to_error::Segment;
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let mut at = &mut value;
+    for segment in path {
+        at = match segment {
+            Segment::Seq { index } => at.get_mut(*index)?,
+            Segment::Map { key } => at.get_mut(&**key)?,
+            Segment::Enum { .. } | Segment::Unknown => return None,
+        };
+    }
+    *at = serde_json::Value::String(String::new());
+    let said = T::deserialize(value).err()?.to_string();
+    said.starts_with("unknown variant `").then_some(said)
 }
 
 /// serde's words without the value that was given, and the field that they are about.
@@ -147,11 +190,19 @@ fn plain(path: &str, said: &str) -> (String, String) {
         let known = said.split_once(", expected ").map_or("none", |(_, known)| known);
         return (whole(), format!("no such field; there are {}", known.trim_start_matches("one of ")));
     }
-    match said.split_once(", expected ") {
-        Some((_, expected)) if expected.starts_with("struct ") => (whole(), "expected an object".into()),
-        Some((_, expected)) => (whole(), format!("expected {expected}")),
-        None => (whole(), "it cannot be read".into()),
-    }
+    let words = crate::game::words::plain(said);
+    let known = ["expected ", "the number is too large", "it is nested too deeply", "it has half of a surrogate pair"];
+    // Those of the readers of numbers, for queries.
+    let words = match said {
+        "number too large to fit in target type" => "the number is too large".to_owned(),
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "expected a whole number, 0 or more".into()
+        }
+        "invalid float literal" | "cannot parse float from empty string" => "expected a number".into(),
+        _ if known.iter().any(|known| words.starts_with(known)) => words,
+        _ => "it cannot be read".into(),
+    };
+    (whole(), words)
 }
 
 /// The query of a call. Fields that nobody knows are refused.
@@ -181,9 +232,6 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Query<T> {
 #[derive(Debug)]
 pub struct Id(pub String);
 
-/// Ids have at most this many characters; longer ones are none of ours.
-const ID_CHARS: usize = 64;
-
 impl FromRequestParts<Api> for Id {
     type Rejection = Problem;
 
@@ -191,8 +239,7 @@ impl FromRequestParts<Api> for Id {
         let params = RawPathParams::from_request_parts(parts, api).await;
         let params = params.map_err(|_| Problem::new(Kind::MALFORMED, "the path cannot be read"))?;
         let id = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
-        let plain = |id: &&str| id.len() <= ID_CHARS && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        id.filter(plain).map(|id| Id(id.to_owned())).ok_or_else(|| Problem::not_found("it"))
+        id.filter(|id| is_id(id)).map(|id| Id(id.to_owned())).ok_or_else(|| Problem::not_found("it"))
     }
 }
 
@@ -263,6 +310,11 @@ mod tests {
         for (text, field) in [
             (r#"{"key":"k","defaults":{"fps":"canary"}}"#, "defaults.fps"),
             (r#"{"key":"k","defaults":{"view":"canary"}}"#, "defaults.view"),
+            (r#"{"key":"k","defaults":{"view":5,"theme":"canary"}}"#, "defaults.view"),
+            (r#"{"key":"k","defaults":{"view":null}}"#, "defaults.view"),
+            (r#"{"key":"k","defaults":{"view":{}}}"#, "defaults.view"),
+            (r#"{"key":"k","defaults":{"theme":"\ud800"}}"#, "defaults.theme"),
+            (r#"{"key":"k","defaults":{"fps":1e999}}"#, "defaults.fps"),
             (r#"{"key":["canary"]}"#, "key"),
             (r#"{}"#, "key"),
             (r#"["canary"]"#, "body"),
@@ -272,6 +324,7 @@ mod tests {
             let problem = refusal(text);
             assert_eq!(problem.status, 422, "{text}: {problem:?}");
             assert!(!problem.detail.contains("canary"), "{text}: {}", problem.detail);
+            assert!(!problem.detail.contains("cannot be read"), "{text}: {}", problem.detail);
             assert!(field == "key" || problem.field.as_deref() == Some(field), "{text}: {problem:?}");
         }
     }
@@ -285,8 +338,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_malformed() {
-        for text in ["", "{", "nonsense", r#"{"key":"a"} x"#] {
+        for text in ["", "{", "nonsense", r#"{"key":"a"} x"#, r#"{"key":"k","defaults":{"view":nul}}"#] {
             assert_eq!(refusal(text).status, 400, "{text}");
         }
+        assert_eq!(json::<Outer>(b"{\"key\":\"\xff\"}").unwrap_err().status, 400, "no UTF-8");
     }
 }

@@ -116,17 +116,23 @@ async fn list_api_keys(
     Ok(axum::Json(api.service.context().store.api_keys(who.tenant(), &paging.request()?).await?.into()))
 }
 
-/// Revokes an API key: it works no more, and whoever signed in by it is signed out.
+/// Revokes an API key: it works no more, whoever signed in by it is signed out, and every session that it opened
+/// (`createdBy`) is revoked with it: tokens are refused and sockets close. To change a game server's key while matches run,
+/// open sessions on the same matches (`matchId`) with the new key first.
 #[utoipa::path(
     delete, path = "/v1/api-keys/{id}", tag = "keys", params(("id" = String, Path, description = "`key_…`")),
     responses((status = 204, description = "Revoked"))
 )]
 async fn revoke_api_key(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<StatusCode, Problem> {
     let who = caller.require(ApiRole::Operator)?;
-    api.service.revoke_api_key(who, &id).await?;
+    let sessions = api.service.revoke_api_key(who, &id).await?;
     api.keys.forget(&id);
     api.live.gate.revoked(&id);
     api.cookies.drop_actor(&id);
+    for session in sessions {
+        api.sessions.forget(&session.id);
+        api.live.gate.revoked(&session.id);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

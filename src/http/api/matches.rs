@@ -6,8 +6,9 @@ use super::extract::{Create, Id, List, Paging, Query};
 use super::guard::{Made, OnceHeader};
 use super::problem::{Kind, Problem};
 use crate::game::limits::{ID_CHARS, SIDES, TEXT_CHARS};
-use crate::secure::new_id;
+use crate::secure::{is_id, new_id};
 use crate::server::now_ms;
+use crate::server::streams::WaitingAgent;
 use crate::server::who::Who;
 use crate::store::StoreError;
 use crate::store::model::{ApiRole, AuditEntry, Match, MatchPhase};
@@ -15,7 +16,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -44,6 +45,16 @@ pub struct MatchNew {
     pub sides: BTreeMap<String, String>,
     /// For admins, who have no tenant of their own.
     pub tenant_id: Option<String>,
+}
+
+/// A match and who waits.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct MatchShown {
+    #[serde(flatten)]
+    pub record: Match,
+    /// Agents that play it and are not on air with it though their switch is on, and why: a stream key that another match
+    /// has, a limit, the flag, somebody who stopped it. Empty: all are, or the match does not run.
+    pub waiting: Vec<WaitingAgent>,
 }
 
 /// Makes a match. Its agents go on air by themselves when it starts, where their switch is on. End it when the game is over:
@@ -78,11 +89,13 @@ pub(super) async fn make(api: &Api, who: &Who, new: MatchNew) -> Result<Match, P
     let store = &api.service.context().store;
     for (side, agent) in &sides {
         text("sides", side, 1, ID_CHARS)?;
+        let unknown = || Problem::field(format!("sides.{side}"), "there is no such agent");
+        if !is_id(agent) {
+            return Err(unknown());
+        }
         match store.agent(Some(&tenant_id), agent).await {
             Ok(_) => {}
-            Err(StoreError::NotFound(_)) => {
-                return Err(Problem::field(format!("sides.{side}"), "there is no such agent"));
-            }
+            Err(StoreError::NotFound(_)) => return Err(unknown()),
             Err(error) => return Err(error.into()),
         }
     }
@@ -135,41 +148,41 @@ pub(super) fn text(field: &str, text: &str, least: usize, most: usize) -> Result
 /// Matches, newest first.
 #[utoipa::path(
     get, path = "/v1/matches", tag = "matches", params(Paging),
-    responses((status = 200, description = "A page of matches", body = List<Match>)),
+    responses((status = 200, description = "A page of matches", body = List<MatchShown>)),
     security(("apiKey" = []), ("cookie" = []))
 )]
 pub(super) async fn list_matches(
     State(api): State<Api>,
     caller: Caller,
     Query(paging): Query<Paging>,
-) -> Result<Json<List<Match>>, Problem> {
+) -> Result<Json<List<MatchShown>>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    let mut page = api.service.context().store.matches(who.tenant(), &paging.request()?).await?;
-    for record in &mut page.items {
-        refresh(&api, record);
-    }
-    Ok(Json(page.into()))
+    let page = api.service.context().store.matches(who.tenant(), &paging.request()?).await?;
+    let items = page.items.into_iter().map(|record| shown(&api, record)).collect();
+    Ok(Json(List { items, next: page.next }))
 }
 
 /// A match.
 #[utoipa::path(
     get, path = "/v1/matches/{id}", tag = "matches",
     params(("id" = String, Path, description = "id of the match")),
-    responses((status = 200, description = "The match", body = Match)),
+    responses((status = 200, description = "The match", body = MatchShown)),
     security(("apiKey" = []), ("cookie" = []))
 )]
-pub(super) async fn get_match(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Match>, Problem> {
+pub(super) async fn get_match(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<MatchShown>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    let mut record = api.service.context().store.match_(who.tenant(), &id).await?;
-    refresh(&api, &mut record);
-    Ok(Json(record))
+    let record = api.service.context().store.match_(who.tenant(), &id).await?;
+    Ok(Json(shown(&api, record)))
 }
 
 /// What is live is newer than what is stored.
-fn refresh(api: &Api, record: &mut Match) {
-    if let Some(live) = api.service.matches().get(&record.id) {
-        *record = live.record();
-    }
+fn shown(api: &Api, stored: Match) -> MatchShown {
+    let record = api.service.matches().get(&stored.id).map_or(stored, |live| live.record());
+    let waiting = match record.phase {
+        MatchPhase::Running => api.service.streams().waiting(&record.id),
+        _ => Vec::new(),
+    };
+    MatchShown { record, waiting }
 }
 
 /// Ends a match for good: its sessions are over, its sockets close, and its streams show how it ended. Done already: nothing
@@ -201,7 +214,7 @@ pub(super) async fn audit(
     details: serde_json::Value,
 ) -> Result<(), Problem> {
     let entry = AuditEntry {
-        id: 0,
+        id: String::new(),
         at: now_ms(),
         tenant_id,
         actor: who.actor.clone(),

@@ -1,7 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 //!
-//! A tenant's key gets `streams`, `stream_*`, `destination_*` and `matches` of its own tenant and nothing else; everything is
-//! for this machine and for keys of the whole service (admins).
+//! A tenant's key gets `streams`, `stream_*`, `matches` and, of role operator, `destination_*` of its own tenant and nothing
+//! else; everything is for this machine and for keys of the whole service (admins).
 //!
 //! Metrics (OpenMetrics text; every name begins with `agentcast_`). Labels are ids, words of our own, routes as they are
 //! written in `/openapi.json`, and numbers; never a name that a caller chose.
@@ -288,8 +288,8 @@ async fn store_time(api: &Api) -> Option<Duration> {
 
 /// Somebody who may read metrics: from this machine, without a proxy between, or with a key of role viewer or above.
 pub struct Scraper {
-    /// Whose streams and matches; None: everything.
-    pub tenant: Option<String>,
+    /// Whose streams and matches, and as what; None: everything.
+    pub tenant: Option<(String, ApiRole)>,
 }
 
 impl FromRequestParts<Api> for Scraper {
@@ -308,8 +308,8 @@ impl FromRequestParts<Api> for Scraper {
             ),
             _ => problem,
         })?;
-        let tenant = caller.require(ApiRole::Viewer)?.tenant.clone();
-        Ok(Scraper { tenant })
+        let who = caller.require(ApiRole::Viewer)?;
+        Ok(Scraper { tenant: who.tenant.clone().map(|tenant| (tenant, who.role)) })
     }
 }
 
@@ -320,8 +320,8 @@ fn unforwarded(headers: &HeaderMap) -> bool {
     proxied.iter().all(|name| !headers.contains_key(*name)) && host.is_none_or(is_loopback)
 }
 
-/// Metrics for Prometheus. Without a key for callers on this machine only; a tenant's key gets its own streams, destinations
-/// and matches and nothing of the process.
+/// Metrics for Prometheus. Without a key for callers on this machine only; a tenant's key gets its own streams and matches,
+/// from role operator its destinations too, and nothing of the process.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
     responses(
@@ -334,7 +334,7 @@ fn unforwarded(headers: &HeaderMap) -> bool {
 pub(super) async fn metrics(State(api): State<Api>, scraper: Scraper) -> Result<Response, Problem> {
     let mut text = String::new();
     let written = match &scraper.tenant {
-        Some(tenant) => encode(&mut text, &super::scrape::of_tenant(&api, tenant)),
+        Some((tenant, role)) => encode(&mut text, &super::scrape::of_tenant(&api, tenant, *role)),
         None => {
             let now = super::scrape::now(&api, store_time(&api).await);
             encode_registry(&mut text, &api.live.metrics.registry).and_then(|()| encode(&mut text, &now))

@@ -4,6 +4,7 @@ use super::Api;
 use super::auth::Caller;
 use super::extract::{List, Paging, Query};
 use super::problem::Problem;
+use crate::secure::is_id;
 use crate::store::model::{ApiRole, AuditEntry, UsageDay};
 use axum::extract::State;
 use jiff::civil::Date;
@@ -12,7 +13,6 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-const ID_CHARS: usize = 64;
 /// Days that one call may ask for.
 const DAYS: i64 = 366;
 
@@ -32,7 +32,7 @@ async fn audit(
 ) -> Result<axum::Json<List<AuditEntry>>, Problem> {
     let who = caller.require(ApiRole::Operator)?;
     let page = paging.request()?;
-    if page.after.as_ref().is_some_and(|after| after.parse::<i64>().is_err()) {
+    if page.after.as_ref().is_some_and(|after| !after.starts_with("aud_")) {
         return Err(Problem::field("after", "expected `next` of the page before"));
     }
     let mut log = api.service.context().store.audit_log(who.tenant(), &page).await?;
@@ -56,7 +56,7 @@ struct Period {
     #[param(format = Date, pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
     to: Option<String>,
     /// Of this agent only.
-    #[param(max_length = 64)]
+    #[param(max_length = 64, pattern = "^[0-9A-Za-z_]*$")]
     agent_id: Option<String>,
 }
 
@@ -101,8 +101,8 @@ async fn usage(
     Query(period): Query<Period>,
 ) -> Result<axum::Json<Usage>, Problem> {
     let who = caller.require(ApiRole::Operator)?;
-    if period.agent_id.as_ref().is_some_and(|id| id.chars().count() > ID_CHARS) {
-        return Err(Problem::field("agentId", "it is too long for an id").limit(ID_CHARS as u64));
+    if period.agent_id.as_ref().is_some_and(|id| !is_id(id)) {
+        return Err(Problem::field("agentId", "expected an agent's id"));
     }
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let to = day("to", period.to)?.unwrap_or(today);

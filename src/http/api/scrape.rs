@@ -2,7 +2,7 @@
 
 use super::Api;
 use crate::server::streams::{StreamState, StreamView};
-use crate::store::model::MatchPhase;
+use crate::store::model::{ApiRole, MatchPhase};
 use crate::stream::Distribution;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -31,6 +31,7 @@ struct Destination {
 pub(super) fn now(api: &Api, store: Option<Duration>) -> Registry {
     let mut registry = Registry::with_prefix("agentcast");
     streams(&mut registry, &api.service.streams().list(None));
+    destinations(&mut registry, &api.service.streams().list(None));
     meters(&mut registry, api);
     matches(&mut registry, api, None);
     let took = Float::default();
@@ -44,10 +45,14 @@ pub(super) fn now(api: &Api, store: Option<Duration>) -> Registry {
     registry
 }
 
-/// What of it is one tenant's.
-pub(super) fn of_tenant(api: &Api, tenant: &str) -> Registry {
+/// What of it is one tenant's, and may be read with a key of this role.
+pub(super) fn of_tenant(api: &Api, tenant: &str, role: ApiRole) -> Registry {
     let mut registry = Registry::with_prefix("agentcast");
-    streams(&mut registry, &api.service.streams().list(Some(tenant)));
+    let list = api.service.streams().list(Some(tenant));
+    streams(&mut registry, &list);
+    if role >= ApiRole::Operator {
+        destinations(&mut registry, &list);
+    }
     matches(&mut registry, api, Some(tenant));
     registry
 }
@@ -67,8 +72,6 @@ fn streams(registry: &mut Registry, list: &[StreamView]) {
 
     let (fps, kbps, viewers) = (Family::<Stream, Float>::default(), gauges::<Stream>(), gauges::<Stream>());
     let (frames, skipped) = (counters::<Stream>(), counters::<Stream>());
-    let (up, sent, queue) = (gauges::<Destination>(), gauges::<Destination>(), gauges::<Destination>());
-    let (bytes, dropped, again) = (counters(), counters(), counters());
     for stream in list {
         let id = &stream.record.id;
         let label = Stream { stream: id.clone() };
@@ -79,8 +82,21 @@ fn streams(registry: &mut Registry, list: &[StreamView]) {
         }
         frames.get_or_create(&label).inc_by(stream.frames);
         skipped.get_or_create(&label).inc_by(stream.skipped);
+    }
+    registry.register("stream_fps", "Pictures a second, over 2 s", fps);
+    registry.register("stream_kbps", "kbit/s, over 2 s", kbps);
+    registry.register("stream_viewers", "Viewers, where destinations can tell", viewers);
+    registry.register("stream_frames", "Pictures encoded", frames);
+    registry.register("stream_skipped", "Pictures late and left out", skipped);
+}
+
+fn destinations(registry: &mut Registry, list: &[StreamView]) {
+    let (up, sent, queue) = (gauges::<Destination>(), gauges::<Destination>(), gauges::<Destination>());
+    let (bytes, dropped, again) = (counters(), counters(), counters());
+    for stream in list {
         for destination in &stream.destinations {
-            let label = Destination { destination: destination.id.clone(), stream: id.clone() };
+            let Some(id) = destination.id.clone() else { continue };
+            let label = Destination { destination: id, stream: stream.record.id.clone() };
             up.get_or_create(&label).set((destination.state == "live").into());
             sent.get_or_create(&label).set(destination.kbps.into());
             queue.get_or_create(&label).set(destination.queue_ms.into());
@@ -89,11 +105,6 @@ fn streams(registry: &mut Registry, list: &[StreamView]) {
             again.get_or_create(&label).inc_by(destination.reconnects);
         }
     }
-    registry.register("stream_fps", "Pictures a second, over 2 s", fps);
-    registry.register("stream_kbps", "kbit/s, over 2 s", kbps);
-    registry.register("stream_viewers", "Viewers, where destinations can tell", viewers);
-    registry.register("stream_frames", "Pictures encoded", frames);
-    registry.register("stream_skipped", "Pictures late and left out", skipped);
     registry.register("destination_up", "1 while it takes the stream", up);
     registry.register("destination_kbps", "kbit/s, over 2 s", sent);
     registry.register("destination_queue_ms", "Media that waits, ms", queue);

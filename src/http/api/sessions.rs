@@ -10,7 +10,7 @@ use super::matches::{MatchNew, audit, closed, make};
 use super::problem::{Kind, Problem};
 use crate::game::View;
 use crate::game::limits::ID_CHARS;
-use crate::secure::{TOKEN_TTL, new_id};
+use crate::secure::{TOKEN_TTL, is_id, new_id};
 use crate::server::now_ms;
 use crate::server::who::Who;
 use crate::store::model::{ApiRole, Match, MatchPhase, Millis, Scope, Session};
@@ -52,6 +52,7 @@ pub struct SessionNew {
     #[schema(pattern = "^(spectator|all|side:.{1,64})$")]
     pub view: Option<String>,
     /// 60 to 2,592,000; default 86,400.
+    #[serde(default, deserialize_with = "crate::server::roster::whole_u32")]
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub ttl_seconds: Option<u32>,
 }
@@ -167,6 +168,9 @@ async fn open(api: &Api, who: &Who, new: SessionNew) -> Result<Session, Problem>
     let context = api.service.context();
     let of = match (match_id, new_match) {
         (Some(id), None) => {
+            if !is_id(&id) {
+                return Err(Problem::not_found("match"));
+            }
             let of = context.store.match_(who.tenant(), &id).await?;
             if of.phase == MatchPhase::Closed {
                 return Err(closed());
@@ -186,6 +190,7 @@ async fn open(api: &Api, who: &Who, new: SessionNew) -> Result<Session, Problem>
         match_id: of.id,
         scope,
         view: view.to_string(),
+        created_by: Some(who.actor.clone()),
         created_at: now,
         expires_at: now + i64::from(ttl) * 1_000,
         revoked_at: None,
@@ -272,7 +277,9 @@ pub(super) async fn list_sessions(
     Query(paging): Query<Paging>,
 ) -> Result<Json<List<Session>>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    Ok(Json(api.service.context().store.sessions(who.tenant(), &paging.request()?).await?.into()))
+    let mut page = api.service.context().store.sessions(who.tenant(), &paging.request()?).await?;
+    page.items.iter_mut().for_each(|session| show_to(who, session));
+    Ok(Json(page.into()))
 }
 
 /// A session.
@@ -284,7 +291,16 @@ pub(super) async fn list_sessions(
 )]
 pub(super) async fn get_session(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Json<Session>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    Ok(Json(api.service.context().store.session(who.tenant(), &id).await?))
+    let mut session = api.service.context().store.session(who.tenant(), &id).await?;
+    show_to(who, &mut session);
+    Ok(Json(session))
+}
+
+/// Which keys there are is not for those who only look.
+fn show_to(who: &Who, session: &mut Session) {
+    if !who.may(ApiRole::Game) {
+        session.created_by = None;
+    }
 }
 
 /// Revokes a session: its tokens are refused from now on, and its open sockets close within 5 s. Done already: nothing

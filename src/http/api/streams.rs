@@ -7,6 +7,7 @@ use super::guard::{Made, OnceHeader};
 use super::matches::{audit, text};
 use super::problem::{Kind, Problem};
 use crate::game::limits::TEXT_CHARS;
+use crate::secure::is_id;
 use crate::server::now_ms;
 use crate::server::stage::Scene;
 use crate::server::streams::{StreamState, StreamView, StreamsError};
@@ -74,7 +75,8 @@ pub struct MarkerMade {
     pub position_ms: u64,
 }
 
-/// Streams, newest first; those that have ended too.
+/// Streams, newest first; those that have ended too. Which destinations they go to is for role operator and above; others see
+/// the state and the figures of each.
 #[utoipa::path(
     get, path = "/v1/streams", tag = "streams", params(Paging),
     responses((status = 200, description = "A page of streams", body = List<StreamView>)),
@@ -89,7 +91,7 @@ pub(super) async fn list_streams(
     let request = paging.request()?;
     let page = api.service.context().store.streams(who.tenant(), &request).await?;
     let (items, next) = merged(page, api.service.streams().unwritten(who.tenant()), &request);
-    let items = items.into_iter().map(|record| view(&api, record)).collect();
+    let items = items.into_iter().map(|record| view(&api, record).for_role(who.role)).collect();
     Ok(Json(List { items, next }))
 }
 
@@ -131,8 +133,9 @@ fn view(api: &Api, record: StreamRecord) -> StreamView {
     })
 }
 
-/// Puts an agent on air with a match again, after somebody stopped it. Without anybody's doing a stream begins when a match
-/// starts, where the agent's switch and the flag are on.
+/// Puts an agent on air with a match again, after somebody stopped it; where it is on air, destinations that gave up are tried
+/// again. Without anybody's doing a stream begins when a match starts, where the agent's switch and the flag are on. A refusal
+/// changes nothing; why a match waits stands under `waiting` in `GET /v1/matches/{id}`, too.
 #[utoipa::path(
     post, path = "/v1/streams", tag = "streams",
     params(OnceHeader), request_body = StreamNew,
@@ -152,6 +155,9 @@ pub(super) async fn post_stream(
 }
 
 async fn begin(api: &Api, who: &Who, agent: &str, of: &str) -> Result<StreamRecord, Problem> {
+    if !is_id(agent) || !is_id(of) {
+        return Err(Problem::not_found("it"));
+    }
     let record = api.service.streams().begin(who.tenant(), agent, of).await.map_err(problem)?;
     let details = json!({ "agentId": agent, "matchId": of });
     audit(api, who, Some(record.tenant_id.clone()), "stream.start", &record.id, details).await?;
@@ -162,11 +168,12 @@ fn problem(error: StreamsError) -> Problem {
     match error {
         StreamsError::NotFound => Problem::not_found("it"),
         StreamsError::Refused(words) => Problem::new(Kind::CONFLICT, words),
+        StreamsError::Busy(words) => Problem::new(Kind::TOO_FAST, words).retry_after(2),
         StreamsError::Store(words) => Problem::internal(words),
     }
 }
 
-/// A stream.
+/// A stream. Which destinations it goes to is for role operator and above; others see the state and the figures of each.
 #[utoipa::path(
     get, path = "/v1/streams/{id}", tag = "streams",
     params(("id" = String, Path, description = "id of the stream")),
@@ -179,7 +186,7 @@ pub(super) async fn get_stream(
     Id(id): Id,
 ) -> Result<Json<StreamView>, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    find(&api, who, &id).await.map(Json)
+    find(&api, who, &id).await.map(|stream| Json(stream.for_role(who.role)))
 }
 
 async fn find(api: &Api, who: &Who, id: &str) -> Result<StreamView, Problem> {
@@ -196,7 +203,8 @@ async fn find(api: &Api, who: &Who, id: &str) -> Result<StreamView, Problem> {
     }
 }
 
-/// Wants a stream on air again that was stopped: the same agent with the same match.
+/// Wants a stream on air again that was stopped: the same agent with the same match. Of one that runs, destinations that gave
+/// up (a refused key) are tried again. A refusal changes nothing: what was stopped stays so.
 #[utoipa::path(
     post, path = "/v1/streams/{id}/start", tag = "streams",
     params(("id" = String, Path, description = "id of the stream")),
@@ -303,10 +311,8 @@ pub(super) async fn set_marker(
 )]
 pub(super) async fn thumbnail(State(api): State<Api>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
     let who = caller.require(ApiRole::Viewer)?;
-    let (streams, tenant) = (api.service.streams().clone(), who.tenant.clone());
-    // Some milliseconds of work.
-    let picture = tokio::task::spawn_blocking(move || streams.thumbnail(tenant.as_deref(), &id)).await;
-    let (bytes, made) = picture.map_err(Problem::internal)?.ok_or_else(|| Problem::not_found("picture"))?;
+    let picture = api.service.streams().thumbnail(who.tenant(), &id).await.map_err(problem)?;
+    let (bytes, made) = picture.ok_or_else(|| Problem::not_found("picture"))?;
     let fresh = (PICTURE_AGE_S - (now_ms() - made).max(0) / 1_000).max(0);
     let cache = format!("private, max-age={fresh}");
     let fields = [(header::CONTENT_TYPE, "image/jpeg".to_owned()), (header::CACHE_CONTROL, cache)];

@@ -52,7 +52,7 @@ pub use probe::{PathReport, probe};
 use super::queue::SharedQueue;
 use super::rate::Rate;
 use super::worker::Worker;
-use super::{Destination, SLOW, SLOW_FOR, State, Status, Viewers};
+use super::{Destination, Hurry, SLOW, SLOW_FOR, State, Status, Viewers};
 use crate::encode::{AudioCodec, EncodedPacket, StreamInfo, Track};
 use crate::game::MatchState;
 use crate::livekit::Server;
@@ -170,7 +170,7 @@ impl RoomOutput {
         if !self.worker.runs() {
             return;
         }
-        self.shared.stop.send_replace(Some(Instant::now() + deadline));
+        self.shared.stop_by(Instant::now() + deadline);
         self.shared.queue.close();
         self.worker.end(&self.shared.name, deadline);
         self.shared.life().stopped();
@@ -238,6 +238,11 @@ impl Destination for RoomOutput {
         self.shut_down(deadline);
         self.status()
     }
+
+    fn hurry(&self) -> Option<Hurry> {
+        let shared = self.shared.clone();
+        Some(Arc::new(move |within| shared.stop_by(Instant::now() + within)))
+    }
 }
 
 impl Life {
@@ -273,11 +278,21 @@ impl Shared {
     /// Returns once the destination shall end: `before` that moment, or at once when that is longer than what is left.
     async fn stop_point(&self, before: Duration) {
         let mut stop = self.stop.subscribe();
-        // The sender is ours, so it is never gone.
-        let Ok(Some(deadline)) = stop.wait_for(Option::is_some).await.map(|d| *d) else { return };
-        if let Some(at) = deadline.checked_sub(before) {
-            tokio::time::sleep_until(at.into()).await;
+        loop {
+            // The sender is ours, so it is never gone.
+            let Ok(Some(deadline)) = stop.wait_for(Option::is_some).await.map(|d| *d) else { return };
+            let Some(at) = deadline.checked_sub(before) else { return };
+            tokio::select! {
+                () = tokio::time::sleep_until(at.into()) => return,
+                // It may have become sooner.
+                changed = stop.changed() => if changed.is_err() { return },
+            }
         }
+    }
+
+    /// Said again, the sooner one counts.
+    fn stop_by(&self, at: Instant) {
+        self.stop.send_modify(|by| *by = Some(by.map_or(at, |by| by.min(at))));
     }
 
     /// What is left of the time to stop; None: it goes on.

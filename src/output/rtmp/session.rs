@@ -61,11 +61,11 @@ impl Deadline {
     }
 
     /// The destination must be gone by then: opening is broken off at once, what is queued may use the first part of
-    /// the time, the goodbye the rest.
+    /// the time, the goodbye the rest. Said again, the sooner one counts.
     pub fn stop_by(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now()).saturating_sub(POLL);
-        self.drain_end.store(self.ms(Instant::now() + left.mul_f32(0.6)), Ordering::Relaxed);
-        self.stop_end.store(self.ms(Instant::now() + left.mul_f32(0.9)), Ordering::Relaxed);
+        self.drain_end.fetch_min(self.ms(Instant::now() + left.mul_f32(0.6)), Ordering::Relaxed);
+        self.stop_end.fetch_min(self.ms(Instant::now() + left.mul_f32(0.9)), Ordering::Relaxed);
     }
 
     pub fn expired(&self) -> bool {
@@ -511,6 +511,8 @@ mod tests {
         assert!(!deadline.expired());
         deadline.stop_by(Instant::now());
         assert!(deadline.expired());
+        deadline.stop_by(Instant::now() + Duration::from_secs(60));
+        assert!(deadline.expired(), "the sooner one counts");
     }
 
     #[test]

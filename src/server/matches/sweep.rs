@@ -61,7 +61,7 @@ impl Matches {
             }
             tracing::info!(id = before.id, phase = %before.phase, "a match that nobody ended was closed");
             let entry = AuditEntry {
-                id: 0,
+                id: String::new(),
                 at: now,
                 tenant_id: Some(before.tenant_id),
                 actor: "service".into(),

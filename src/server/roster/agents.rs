@@ -3,11 +3,13 @@
 use super::super::streams::{Kept, Switch};
 use super::super::who::Who;
 use super::super::{Service, now_ms};
-use super::{Result, RosterError, TRIES, again, entry, field, given, limited, object, text, unkept};
+use super::{
+    Result, RosterError, TRIES, again, entry, field, given, given_u32, limited, object, text, unkept, whole, whole_u32,
+};
 use crate::draw::Size;
 use crate::overlay::{Layout, Theme};
 use crate::raster::{PictureError, decode};
-use crate::secure::new_id;
+use crate::secure::{is_id, new_id};
 use crate::store::StoreError;
 use crate::store::model::{Agent, AgentDefaults, AgentLimits, AgentView};
 use serde::Deserialize;
@@ -88,14 +90,16 @@ pub struct DefaultsPatch {
     #[schema(value_type = Option<String>, pattern = "^(1280x720|1920x1080)$", example = "1280x720")]
     pub size: Option<Option<String>>,
     /// 24, 25, 30, 50 or 60.
+    #[serde(default, deserialize_with = "whole_u32")]
     #[schema(schema_with = rates)]
     pub fps: Option<u32>,
     /// The picture is held back by this much, ms.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 600_000)]
     pub delay_ms: Option<i64>,
     pub view: Option<AgentView>,
     /// Video, kbit/s; null: by size and frame rate.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_u32")]
     #[schema(value_type = Option<u32>, minimum = 300, maximum = 20_000)]
     pub kbps: Option<Option<u32>>,
 }
@@ -105,11 +109,11 @@ pub struct DefaultsPatch {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LimitsPatch {
     /// Minutes on air a day (UTC).
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_u32")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_440)]
     pub minutes_per_day: Option<Option<u32>>,
     /// Matches on air at once.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_u32")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 64)]
     pub concurrent: Option<Option<u32>>,
     /// What its outputs may cost a calendar month (UTC).
@@ -202,6 +206,7 @@ impl Service {
             (Some(own), None) => Ok(own.to_owned()),
             (Some(own), Some(named)) if named == own => Ok(named),
             (Some(_), Some(_)) => Err(RosterError::Forbidden("tenantId: only an admin may name another tenant".into())),
+            (None, Some(named)) if !is_id(&named) => Err(field("tenantId", "there is no such tenant")),
             (None, Some(named)) => match self.context().store.tenant(&named).await {
                 Ok(_) => Ok(named),
                 Err(StoreError::NotFound(_)) => Err(field("tenantId", "there is no such tenant")),
@@ -305,8 +310,13 @@ impl Service {
             return Ok(agent);
         }
         let write = store.set_enabled(who.tenant(), id, on);
-        let changed = if on { self.streams().on(&Switch::Agent(id.to_owned()), write).await? } else { write.await? };
-        let agent = store.agent(who.tenant(), id).await?;
+        let changed = match on {
+            true => self.streams().on(&Switch::Agent(id.to_owned()), write).await?,
+            false => self.streams().in_turn(write).await?,
+        };
+        let mut agent = store.agent(who.tenant(), id).await?;
+        // As it is: somebody may have switched it off meanwhile.
+        agent.enabled &= !self.streams().is_off(id);
         // First what is on air, then the books.
         self.streams().poke();
         let action = if on { "agent.streaming.on" } else { "agent.streaming.off" };

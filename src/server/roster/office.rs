@@ -5,7 +5,7 @@ use super::super::who::Who;
 use super::super::{Service, now_ms};
 use super::{Result, RosterError, entry, field, text, unkept};
 use crate::secure::{api_key, new_id};
-use crate::store::model::{ApiKey, ApiRole, Tenant};
+use crate::store::model::{ApiKey, ApiRole, Session, Tenant};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +15,8 @@ use utoipa::ToSchema;
 pub use super::super::streams::FLAG;
 
 const NAME_CHARS: usize = crate::game::limits::NAME_CHARS;
+/// What became of the flag is read back within this; whoever switched off is not kept waiting for a slow store.
+const READ_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -90,8 +92,8 @@ impl Service {
         Ok((key, made.secret))
     }
 
-    /// It works no more, at once.
-    pub async fn revoke_api_key(&self, who: &Who, id: &str) -> Result<()> {
+    /// It works no more, at once, and the sessions that it opened are over: these are returned.
+    pub async fn revoke_api_key(&self, who: &Who, id: &str) -> Result<Vec<Session>> {
         let store = &self.context().store;
         let known = store.api_key(id).await?;
         let visible = |key: &ApiKey| who.tenant().is_none() || key.tenant_id.as_deref() == who.tenant();
@@ -101,8 +103,14 @@ impl Service {
         if key.role > who.role {
             return Err(RosterError::Forbidden(format!("the key is of role {}, above yours", key.role)));
         }
-        store.revoke_api_key(who.tenant(), id, now_ms()).await?;
-        self.audit(who, key.tenant_id.as_deref(), "api-key.revoke", id, json!({ "name": key.name })).await
+        let sessions = store.revoke_api_key(who.tenant(), id, now_ms()).await?;
+        for session in &sessions {
+            let data = json!({ "state": "revoked", "matchId": session.match_id, "scope": session.scope });
+            self.tell(Some(&session.tenant_id), "session", &session.id, &data);
+        }
+        let details = json!({ "name": key.name, "sessions": sessions.len() });
+        self.audit(who, key.tenant_id.as_deref(), "api-key.revoke", id, details).await?;
+        Ok(sessions)
     }
 
     pub async fn flag(&self) -> Result<Flag> {
@@ -117,16 +125,24 @@ impl Service {
     /// Off: the ending slate for at most 2 s (not with `hard`), every output has ended when this returns, and new ones are
     /// refused. Survives a restart. Outputs end whether or not the store answers; [`RosterError::Unkept`] when it does not.
     pub async fn set_flag(&self, who: &Who, on: bool, hard: bool) -> Result<Flag> {
-        let flag = Flag { enabled: on, by_default: false };
         if on {
             let store = &self.context().store;
             self.streams().on(&Switch::Flag, store.set_flag(FLAG, true, now_ms())).await?;
+            // As it is: somebody may have switched it off meanwhile.
+            let flag = self.flag().await?;
             self.tell(None, "flag", FLAG, &flag);
             self.audit(who, None, "flag.streaming.on", FLAG, json!({ "hard": false })).await?;
             return Ok(flag);
         }
         let entry = entry(who, None, "flag.streaming.off", FLAG, json!({ "hard": hard }));
         let kept = self.streams().flag_off(hard, entry).await;
+        let mut flag = Flag { enabled: false, by_default: false };
+        if kept == Kept::Yes
+            && let Ok(Ok(now)) = tokio::time::timeout(READ_BACK, self.flag()).await
+        {
+            // On again where somebody turned it on meanwhile.
+            flag = now;
+        }
         self.tell(None, "flag", FLAG, &flag);
         if kept == Kept::NotYet { Err(unkept("streaming")) } else { Ok(flag) }
     }

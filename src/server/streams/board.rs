@@ -6,11 +6,11 @@
 
 use super::StreamState;
 use super::desired::{self, Desired, Reason, There, World};
+use super::destinations::Rested;
 use super::encodes::{Encode, Look, Shown};
 use super::rows::{Life, OWN, Slot, SlotState, Stream, new_record, own_room, spec};
 use super::usage::{self, Ledger, Usage};
 use crate::config::StreamingConfig;
-use crate::output::State;
 use crate::secure::HostRules;
 use crate::server::stage::{OnStage, Scene};
 use crate::store::model::*;
@@ -48,6 +48,10 @@ pub enum Action {
     Close {
         run: u64,
         deadline: Duration,
+    },
+    /// One that is being closed has less time for it now.
+    Hurry {
+        run: u64,
     },
     /// Show this from now on. `agents`: ids and names of those whose streams are on it.
     Aim {
@@ -103,7 +107,7 @@ pub struct Board {
     pub(super) ledger: Ledger,
     pub(super) settings: Arc<StreamingConfig>,
     /// Where streams may be sent to.
-    hosts: HostRules,
+    pub(super) hosts: HostRules,
     /// There is a LiveKit server.
     livekit: bool,
     pub(super) world: Option<World>,
@@ -112,6 +116,12 @@ pub struct Board {
     pub(super) serial: u64,
     pub(super) actions: Vec<Action>,
     pub(super) draining: bool,
+    /// Encodes that a drain gives time to finish, and their runs.
+    pub(super) finishing: BTreeMap<u64, u64>,
+    /// Destinations of streams that have ended.
+    pub(super) rested: Rested,
+    /// Unix time of the last news, ms.
+    wall: Millis,
     written: Ms,
     observed: Option<Ms>,
 }
@@ -131,6 +141,9 @@ impl Board {
             serial: 0,
             actions: Vec::new(),
             draining: false,
+            finishing: BTreeMap::new(),
+            rested: Rested::default(),
+            wall: 0,
             written: 0,
             observed: None,
         }
@@ -145,40 +158,14 @@ impl Board {
         self.settings = settings;
     }
 
-    /// Where streams may be sent to. After a change those that were refused are tried again with the next plan, and those that
-    /// run are judged anew.
-    pub fn set_hosts(&mut self, hosts: &HostRules) {
-        if self.hosts == *hosts {
-            return;
-        }
-        let before = std::mem::replace(&mut self.hosts, hosts.clone());
-        // Where a connection leads is looked at when it is made.
-        let closer = before.allow_private && !hosts.allow_private;
-        for stream in self.streams.values_mut() {
-            let run = stream.encode.and_then(|e| self.encodes.get(&e)).and_then(Encode::run);
-            for slot in stream.slots.values_mut() {
-                let anew = match slot.state {
-                    SlotState::Attention(_) => true,
-                    SlotState::On => {
-                        slot.status.state == State::NeedsAttention || closer && slot.spec.kind == DestinationKind::Rtmp
-                    }
-                    SlotState::Waiting { .. } | SlotState::Making => false,
-                };
-                if anew && let (Some(output), Some(run)) = (slot.reset(), run) {
-                    self.actions.push(Action::Remove { run, output, deadline: OUTPUT_END });
-                }
-            }
-        }
-    }
-
     /// Somebody stopped the agent's stream of this match.
     pub fn stopped(&mut self, agent: &str, match_id: &str) {
         self.stopped.insert((agent.into(), match_id.into()));
     }
 
-    /// Forgets that.
-    pub fn wanted_again(&mut self, agent: &str, match_id: &str) {
-        self.stopped.remove(&(agent.to_owned(), match_id.to_owned()));
+    /// Forgets that; whether somebody had.
+    pub fn wanted_again(&mut self, agent: &str, match_id: &str) -> bool {
+        self.stopped.remove(&(agent.to_owned(), match_id.to_owned()))
     }
 
     /// Takes in a stream that was there before a restart; the next world decides whether it stays.
@@ -212,6 +199,8 @@ impl Board {
             };
             stream.life = Life::Ending { until: sooner, reason: Reason::FlagOff.to_string() };
         }
+        // What a drain gave time to finish has none now.
+        self.actions.extend(std::mem::take(&mut self.finishing).into_values().map(|run| Action::Hurry { run }));
         self.tick(now, wall);
     }
 
@@ -227,14 +216,24 @@ impl Board {
         if let Some(world) = &mut self.world {
             world.agents.remove(agent);
         }
+        if self.draining {
+            let mine = self.streams.values().filter(|s| s.agent.id == agent).map(|s| s.record.id.clone());
+            for id in mine.collect::<Vec<_>>() {
+                self.remove(&id, &Reason::SwitchOff.to_string(), true, wall);
+            }
+        }
         self.plan(now, wall);
     }
 
     /// Nothing begins any more, and everything ends within `deadline`; the records stay as they are.
     pub fn drain(&mut self, deadline: Duration) {
         self.draining = true;
-        for encode in std::mem::take(&mut self.encodes).into_values() {
+        for (id, encode) in std::mem::take(&mut self.encodes) {
+            // Those that somebody switched off have no time to finish.
+            let over = self.on(id).all(Stream::is_ending);
             if let Some(run) = encode.run() {
+                let deadline = if over { deadline.min(OUTPUT_END) } else { deadline };
+                self.finishing.insert(id, run);
                 self.actions.push(Action::Close { run, deadline });
             }
         }
@@ -344,10 +343,11 @@ impl Board {
 
     /// Compares what should be with what is.
     fn plan(&mut self, now: Ms, wall: Millis) {
-        let Some(world) = self.world.take() else { return };
+        self.wall = wall;
         if self.draining {
             return;
         }
+        let Some(world) = self.world.take() else { return };
         let mut over = Vec::new();
         let mut there = Vec::new();
         for (id, stream) in &mut self.streams {
@@ -391,6 +391,7 @@ impl Board {
                 }
             }
         }
+        self.tell_waiting(&desired.refused, &world);
         self.desired = desired;
         self.world = Some(world);
         let idle = self.settings.idle.as_secs();
@@ -400,7 +401,11 @@ impl Board {
         }
         for stream in self.streams.values_mut() {
             let spent = self.ledger.spent(&stream.agent.id, &day);
-            stream.warning = desired::warning(&stream.agent.limits, spent, &self.settings);
+            let warning = desired::warning(&stream.agent.limits, spent, &self.settings);
+            if let Some(words) = warning.as_ref().filter(|_| stream.warning.is_none()) {
+                tracing::warn!(stream = stream.record.id, agent = stream.agent.id, "{words}");
+            }
+            stream.warning = warning;
         }
         self.reconcile(now);
     }
@@ -428,6 +433,7 @@ impl Board {
         let mut stream = self.streams.remove(id)?;
         for (destination, slot) in std::mem::take(&mut stream.slots) {
             self.unplug(stream.encode, &slot);
+            self.rested.note(&destination, &slot, wall);
             if !destination.starts_with(OWN) {
                 let data = json!({"state": "stopped", "streamId": id});
                 self.tell(&stream.record.tenant_id, "destination", &destination, data);
@@ -482,6 +488,7 @@ impl Board {
             let stays = specs.contains(&slot.spec);
             if !stays {
                 gone.extend(slot.output);
+                self.rested.note(&slot.spec.id, slot, self.wall);
             }
             stays
         });
@@ -489,7 +496,10 @@ impl Board {
             gone.into_iter().filter_map(|output| Some(Action::Remove { run: run?, output, deadline: OUTPUT_END })),
         );
         for (spec, note) in specs.into_iter().zip(notes) {
-            let slot = stream.slots.entry(spec.id.clone()).or_insert_with(|| Slot::new(spec.clone()));
+            let slot = stream.slots.entry(spec.id.clone()).or_insert_with(|| {
+                self.rested.forget(&spec.id);
+                Slot::new(spec.clone())
+            });
             match note {
                 Some(words) => {
                     let state = SlotState::Attention(words.clone());
@@ -561,6 +571,9 @@ impl Board {
                     news.push(Action::KeyUsed { destination: id.clone() });
                 }
                 let told = (slot.word(), slot.words());
+                if slot.told.as_ref().is_none_or(|before| before.0 != told.0) {
+                    slot.since = Some(wall);
+                }
                 if slot.told.as_ref() != Some(&told) && !id.starts_with(OWN) {
                     news.push(Action::Tell {
                         tenant: stream.record.tenant_id.clone(),

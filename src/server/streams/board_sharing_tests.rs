@@ -11,7 +11,7 @@ fn hosts_that_are_allowed_or_not_any_more_count_at_once_for_streams_that_run() {
     assert_eq!(rig.live(), ["d-a", "r-b"]);
     let state = |rig: &Rig, agent: usize, id: &str| {
         let views = rig.board.views(None, rig.now);
-        let found = views[agent].destinations.iter().find(|d| d.id == id).unwrap();
+        let found = views[agent].destinations.iter().find(|d| d.id.as_deref() == Some(id)).unwrap();
         (found.state, found.trouble.clone())
     };
     assert_eq!(state(&rig, 1, "d-b").0, "needs-attention");

@@ -9,6 +9,8 @@ use std::sync::Mutex;
 
 #[path = "board_sharing_tests.rs"]
 mod sharing;
+#[path = "board_trouble_tests.rs"]
+mod trouble;
 
 /// What a picture's thread was told, and what it says of itself.
 #[derive(Clone, Default)]
@@ -81,6 +83,7 @@ struct Rig {
     used: Vec<String>,
     orders: Vec<Order>,
     opened: u32,
+    hurried: Vec<u64>,
     /// Nothing opens: with these words, or never.
     no_open: Option<Option<&'static str>>,
     /// Destinations that cannot be made.
@@ -100,7 +103,7 @@ impl Rig {
         let matches = matches.iter().map(|(id, agents, phase)| match_(id, agents, *phase)).collect();
         let mut rig = Rig {
             board: Board::new(Arc::new(settings), true),
-            world: World { flag: true, agents: candidates.collect(), matches, by_itself: false },
+            world: World { flag: true, agents: candidates.collect(), matches, ..World::default() },
             now: 0,
             runs: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -112,6 +115,7 @@ impl Rig {
             used: Vec::new(),
             orders: Vec::new(),
             opened: 0,
+            hurried: Vec::new(),
             no_open: None,
             no_make: BTreeMap::new(),
             states: BTreeMap::new(),
@@ -170,6 +174,7 @@ impl Rig {
                 self.shown.remove(&run);
                 self.outputs.retain(|(of, _), _| *of != run);
             }
+            Action::Hurry { run } => self.hurried.push(run),
             Action::Aim { run, shown, .. } => _ = self.shown.insert(run, shown),
             Action::Make { run, serial, order } => {
                 let id = order.destination.id.clone();
@@ -409,7 +414,7 @@ fn a_destination_without_a_key_needs_attention_and_stops_nothing() {
     rig.phase("m", Running);
     let view = rig.only();
     assert_eq!((view.state, rig.live()), (StreamState::Live, vec!["d-a"]));
-    let of = |id: &str| view.destinations.iter().find(|d| d.id == id).unwrap();
+    let of = |id: &str| view.destinations.iter().find(|d| d.id.as_deref() == Some(id)).unwrap();
     assert_eq!(of("d-keyless").state, "needs-attention");
     assert!(of("d-keyless").trouble.as_ref().unwrap().contains("/v1/destinations/d-keyless/key"));
     assert!(of("d-broken").trouble.as_ref().unwrap().contains("does not open"));
@@ -625,7 +630,7 @@ fn what_needs_livekit_says_so_where_there_is_none() {
         flag: true,
         agents: BTreeMap::from([("a".into(), Candidate { agent: agent("a"), destinations: vec![room("r", "a")] })]),
         matches: vec![match_("m", &["a"], Running)],
-        by_itself: false,
+        ..World::default()
     };
     rig.look();
     assert!(rig.only().destinations[0].trouble.as_ref().unwrap().contains("LIVEKIT_URL"));

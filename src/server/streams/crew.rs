@@ -9,7 +9,7 @@ use crate::studio::StreamSettings;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -33,8 +33,13 @@ pub enum Job {
     Stop { deadline: Duration },
 }
 
+/// A render + encode, once it is open.
+type Opened = OnceLock<Arc<dyn OnStage>>;
+
 pub struct Crew {
     hands: Mutex<HashMap<u64, Hand>>,
+    /// Those that were told to end everything, until they have.
+    leaving: Mutex<HashMap<u64, Weak<Opened>>>,
     /// How many threads there are.
     at_work: watch::Sender<usize>,
     runtime: Handle,
@@ -43,7 +48,7 @@ pub struct Crew {
 #[derive(Clone)]
 pub struct Hand {
     jobs: SyncSender<Job>,
-    stage: Arc<OnceLock<Arc<dyn OnStage>>>,
+    stage: Arc<Opened>,
     /// What it shows now; states for anything else come too late.
     pub(super) aim: Arc<Mutex<u64>>,
 }
@@ -67,7 +72,7 @@ impl Hand {
 
 impl Crew {
     pub fn new(runtime: Handle) -> Crew {
-        Crew { hands: Mutex::default(), at_work: watch::Sender::new(0), runtime }
+        Crew { hands: Mutex::default(), leaving: Mutex::default(), at_work: watch::Sender::new(0), runtime }
     }
 
     pub fn hand(&self, run: u64) -> Option<Hand> {
@@ -101,8 +106,21 @@ impl Crew {
         let Some(hand) = lock(&self.hands).remove(&run) else { return };
         // Nothing that waits for a match's next state may be shown any more.
         *hand.aim() = u64::MAX;
+        {
+            let mut leaving = lock(&self.leaving);
+            leaving.retain(|_, stage| stage.strong_count() > 0);
+            leaving.insert(run, Arc::downgrade(&hand.stage));
+        }
         if !hand.give(Job::Stop { deadline }) {
             tracing::error!(run, "the thread of a stream's picture hangs and is left behind");
+        }
+    }
+
+    /// One that was told to end everything ends it within this time from now.
+    pub fn hurry(&self, run: u64, within: Duration) {
+        let leaving = lock(&self.leaving).get(&run).and_then(Weak::upgrade);
+        if let Some(stage) = leaving.as_ref().and_then(|stage| stage.get()) {
+            stage.hurry(within);
         }
     }
 
@@ -127,7 +145,7 @@ fn open_and_work(
     stage: &dyn Stage,
     settings: &StreamSettings,
     desk: &dyn Desk,
-    opened: &OnceLock<Arc<dyn OnStage>>,
+    opened: &Opened,
     inbox: &Receiver<Job>,
 ) {
     let fault = || "the picture could not be made by a fault of the program".to_owned();

@@ -18,6 +18,8 @@ pub struct World {
     pub flag: bool,
     /// Agents whose switch is on; those at least that play now or are on air. By id.
     pub agents: BTreeMap<String, Candidate>,
+    /// Agents that were on air and are deleted.
+    pub deleted: BTreeSet<String>,
     /// Matches that are not closed, oldest first.
     pub matches: Vec<Match>,
     /// Streams are seen without a destination, too.
@@ -84,6 +86,7 @@ pub struct Wanted {
 pub enum Reason {
     FlagOff,
     SwitchOff,
+    Deleted,
     NoDestination,
     /// Of so many minutes a day.
     Minutes(u32),
@@ -115,6 +118,7 @@ impl fmt::Display for Reason {
                 f.write_str("streaming is switched off for the whole service; an admin sets the flag `streaming`")
             }
             Reason::SwitchOff => f.write_str("the agent's streaming switch was turned off"),
+            Reason::Deleted => f.write_str("the agent was deleted"),
             Reason::NoDestination => f.write_str("none of the agent's destinations is enabled; enable one or add one"),
             Reason::Minutes(minutes) => write!(
                 f,
@@ -141,8 +145,8 @@ impl fmt::Display for Refusal {
             }
             Refusal::Busy(other) => write!(
                 f,
-                "the agent's destinations carry match {other}; a stream key takes one stream at a time, so this match \
-                 follows when that one is over, or stop that stream"
+                "the agent's destinations carry match {other}, and a stream key takes one stream at a time: this match \
+                 follows when that one is over; where nobody feeds that one any more, end it (POST /v1/matches/{other}/end)"
             ),
         }
     }
@@ -164,6 +168,7 @@ pub fn desired(
         let candidate = world.agents.get(agent);
         let never = match candidate {
             _ if !world.flag => Some(Reason::FlagOff),
+            None if world.deleted.contains(agent) => Some(Reason::Deleted),
             None => Some(Reason::SwitchOff),
             Some(c) if !world.by_itself && c.destinations.iter().all(|d| !d.enabled) => Some(Reason::NoDestination),
             Some(c) => used_up(&c.agent.limits, spent(agent), settings),
@@ -261,23 +266,29 @@ pub fn used_up(limits: &AgentLimits, spent: Spent, settings: &StreamingConfig) -
     minutes.map(Reason::Minutes).or_else(|| budget.map(|budget| Reason::Budget(money(budget))))
 }
 
-/// What an agent is told from 80 % of a limit on.
+/// What an agent is told from 80 % of a limit on. The same words up to the end: new words are news, and the figures are in
+/// `/v1/usage`.
 pub fn warning(limits: &AgentLimits, spent: Spent, settings: &StreamingConfig) -> Option<String> {
     const FROM: f64 = 0.8;
     let minutes = limits.minutes_per_day.and_then(|most| {
-        let used = spent.today_ms / 60_000;
         let near = spent.today_ms as f64 >= FROM * f64::from(most) * 60_000.0;
-        near.then(|| {
-            format!("{used} of the agent's {most} minutes of today are used; at the end of them the stream ends")
-        })
+        let words = || {
+            format!(
+                "over 80 % of the agent's {most} minutes of today are used (GET /v1/usage); at the end of them the stream \
+                 ends, or raise limits.minutesPerDay"
+            )
+        };
+        near.then(words)
     });
     let budget = limits.budget_per_month.filter(|_| has_price(settings)).and_then(|most| {
-        let cost = cost(spent, settings);
-        let words = format!(
-            "{cost:.2} of the agent's budget of {most:.2} {} for this month are used; at the end of it the stream ends",
-            settings.currency
-        );
-        (cost >= FROM * most).then_some(words)
+        let words = || {
+            format!(
+                "over 80 % of the agent's budget of {most:.2} {} for this month is used (GET /v1/usage); at the end of it \
+                 the stream ends, or raise limits.budgetPerMonth",
+                settings.currency
+            )
+        };
+        (cost(spent, settings) >= FROM * most).then(words)
     });
     minutes.or(budget)
 }

@@ -12,7 +12,7 @@ fn world(matches: &[(&str, MatchPhase)]) -> World {
         flag: true,
         agents: BTreeMap::from([("a".into(), candidate)]),
         matches: matches.iter().map(|(id, phase)| match_(id, &["a"], *phase)).collect(),
-        by_itself: false,
+        ..World::default()
     }
 }
 
@@ -57,6 +57,8 @@ fn what_is_switched_off_ends_what_runs_and_says_so() {
     let switch = decide(&World { agents: BTreeMap::new(), ..world(&[("m", Running)]) }, &running);
     assert_eq!(switch.end, [("s".into(), Reason::SwitchOff)]);
     assert!(switch.refused.values().all(|r| r.to_string().contains("switch")));
+    let gone = World { agents: BTreeMap::new(), deleted: BTreeSet::from(["a".into()]), ..world(&[("m", Running)]) };
+    assert_eq!(decide(&gone, &running).end, [("s".into(), Reason::Deleted)]);
 }
 
 #[test]

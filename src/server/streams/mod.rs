@@ -9,6 +9,8 @@
 //! | `desired` | who should be on air: a pure function |
 //! | `board` | what is on air, and what must be done about the difference: no I/O, time is an argument |
 //! | `places` | the board's part that puts streams on encodes |
+//! | `waiting` | matches that run and are not shown, told |
+//! | `destinations` | how destinations are, and trying again those that gave up |
 //! | `rows` | a stream and its destinations as the board keeps them |
 //! | `encodes` | a render + encode as the board sees it: its look, what it shows, its failures |
 //! | `off` | what was switched off and is not in the store yet |
@@ -21,6 +23,7 @@
 mod board;
 mod crew;
 mod desired;
+mod destinations;
 mod encodes;
 mod off;
 mod outputs;
@@ -31,6 +34,7 @@ mod samples;
 mod supervisor;
 mod usage;
 mod view;
+mod waiting;
 
 use super::matches::Matches;
 pub use rows::room_name;
@@ -40,6 +44,7 @@ use super::{Context, StartError};
 use crate::store::StoreError;
 use crate::store::model::{Agent, AuditEntry, MatchPhase, Millis, StreamRecord};
 use crate::stream::Meters;
+use desired::Refusal;
 pub use off::{FLAG, Kept, Switch};
 use serde::Serialize;
 use serde_json::json;
@@ -81,6 +86,7 @@ pub struct StreamView {
     pub shared_by: u32,
     pub viewers: Option<u64>,
     pub scene: Option<Scene>,
+    /// Where it goes: of each only its state and figures, unless the caller's role is operator or above.
     pub destinations: Vec<DestinationView>,
 }
 
@@ -102,12 +108,14 @@ pub enum StreamState {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationView {
-    /// `dst_…`
-    pub id: String,
-    /// Never holds a key. Of a LiveKit room it has the name that the LiveKit server knows, `<tenantId>-<room>`.
-    pub name: String,
+    /// `dst_…`; null below role operator.
+    pub id: Option<String>,
+    /// Never holds a key. Of a LiveKit room it has the name that the LiveKit server knows, `<tenantId>-<room>`. Null below role
+    /// operator.
+    pub name: Option<String>,
     /// `idle`, `connecting`, `live`, `reconnecting`, `needs-attention` or `stopped`.
     pub state: &'static str,
+    /// Null below role operator.
     pub trouble: Option<String>,
     pub kbps: u32,
     pub bytes: u64,
@@ -119,6 +127,28 @@ pub struct DestinationView {
     pub viewers_peak: Option<u32>,
 }
 
+/// How a destination is now.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationStatus {
+    /// `idle` (no stream sends to it), `connecting`, `live`, `reconnecting`, `needs-attention` or `stopped`.
+    pub state: &'static str,
+    /// In plain words: what is wrong and what to do. Of one that is idle, what was wrong when its last stream ended.
+    pub trouble: Option<String>,
+    /// Since when it is in this state; null: since the service started.
+    pub since: Option<Millis>,
+}
+
+/// An agent that plays a match and is not on air with it, though its switch is on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingAgent {
+    /// `agt_…`
+    pub agent_id: String,
+    /// In plain words: why, and what to do.
+    pub reason: String,
+}
+
 /// Why an operator's wish was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamsError {
@@ -127,6 +157,9 @@ pub enum StreamsError {
     /// With what to do.
     #[error("{0}")]
     Refused(String),
+    /// Too many of these at once; with what to do.
+    #[error("{0}")]
+    Busy(String),
     #[error("the store refused: {0}")]
     Store(String),
 }
@@ -135,6 +168,8 @@ pub enum StreamsError {
 const KILLED: Duration = Duration::from_millis(3_000);
 /// The store takes a record within this, or is not there.
 const WRITTEN: Duration = Duration::from_secs(5);
+/// A thumbnail waits so long for its turn.
+const PICTURE: Duration = Duration::from_secs(5);
 /// Characters of a marker's label.
 const LABEL: usize = 200;
 
@@ -170,12 +205,23 @@ impl Streams {
         self.supervisor().apply(|board, now, _| Some(board.view(board.find(tenant, id)?, now)))
     }
 
+    /// How a destination is now.
+    pub fn destination(&self, id: &str) -> DestinationStatus {
+        self.supervisor().apply(|board, _, _| board.destination(id))
+    }
+
+    /// Agents that play this match and are not on air with it, and why.
+    pub fn waiting(&self, match_id: &str) -> Vec<WaitingAgent> {
+        self.supervisor().apply(|board, _, _| board.waiting(match_id))
+    }
+
     /// What all streams measured together, for `/metrics`.
     pub fn meters(&self) -> Arc<Meters> {
         self.supervisor().stage().meters()
     }
 
-    /// Wants the agent on air with this match again after somebody stopped it (the switch and the flag must be on).
+    /// Wants the agent on air with this match again after somebody stopped it (the switch and the flag must be on). Where it is
+    /// on air already, destinations that gave up are tried again. A refusal changes nothing: what was stopped stays so.
     pub async fn begin(&self, tenant: Option<&str>, agent: &str, match_id: &str) -> Result<StreamRecord, StreamsError> {
         let supervisor = self.supervisor();
         let store = &supervisor.context.store;
@@ -189,16 +235,31 @@ impl Streams {
             let words = format!("the match is {phase}; a stream begins when it runs");
             return Err(StreamsError::Refused(words));
         }
-        supervisor.apply(|board, _, _| board.wanted_again(&agent.id, match_id));
-        supervisor.look().await.map_err(StreamsError::of)?;
-        let found = supervisor.apply(|board, _, _| {
-            let on = board.streams.values().find(|s| s.agent.id == agent.id && s.record.match_id == match_id);
-            let key = (agent.id.clone(), match_id.to_owned());
-            on.map(|s| s.record.clone()).ok_or_else(|| board.desired.refused.get(&key).map(ToString::to_string))
+        let stopped = supervisor.apply(|board, _, _| board.wanted_again(&agent.id, match_id));
+        let looked = supervisor.look().await;
+        let found = supervisor.apply(|board, now, _| {
+            let of = |s: &&rows::Stream| s.agent.id == agent.id && s.record.match_id == match_id && !s.is_ending();
+            let on = board.streams.values().find(of);
+            if let Some(record) = on.map(|s| s.record.clone()) {
+                board.try_again(&record.id, now);
+                return Ok(record);
+            }
+            if stopped {
+                board.stopped(&agent.id, match_id);
+            }
+            let why = board.desired.refused.get(&(agent.id.clone(), match_id.to_owned()));
+            Err(match why {
+                None => "the agent's streaming switch is off; turn it on".to_owned(),
+                Some(Refusal::Busy(other)) if stopped => format!(
+                    "the agent's destinations carry match {other}, and a stream key takes one stream at a time; this stream \
+                     stays stopped: end that match or stop its stream, then start this one"
+                ),
+                Some(why) if stopped => format!("{why}; this stream stays stopped: start it again then"),
+                Some(why) => why.to_string(),
+            })
         });
-        let record = found.map_err(|why| {
-            StreamsError::Refused(why.unwrap_or_else(|| "the agent's streaming switch is off; turn it on".into()))
-        })?;
+        looked.map_err(StreamsError::of)?;
+        let record = found.map_err(StreamsError::Refused)?;
         // In order: what became of it meanwhile is not overwritten.
         match supervisor.written(WRITTEN).await {
             true => Ok(record),
@@ -244,13 +305,25 @@ impl Streams {
         Ok(Duration::from_millis(position))
     }
 
-    /// JPEG, at most 5 s old, and when it was made. May take some ms.
-    pub fn thumbnail(&self, tenant: Option<&str>, id: &str) -> Option<(Arc<[u8]>, Millis)> {
+    /// JPEG, at most 5 s old, and when it was made. Takes some ms of a thread, and so many threads at once at most.
+    ///
+    /// # Errors
+    /// [`StreamsError::Busy`]: no turn came free in time.
+    pub async fn thumbnail(&self, tenant: Option<&str>, id: &str) -> Result<Option<(Arc<[u8]>, Millis)>, StreamsError> {
         let stage = self.supervisor().apply(|board, _, _| {
-            let encode = board.find(tenant, id)?.encode?;
-            board.encodes.get(&encode)?.stage().cloned()
+            let stream = board.find(tenant, id)?;
+            let stage = board.encodes.get(&stream.encode?)?.stage().cloned()?;
+            Some((stream.record.tenant_id.clone(), stage))
         });
-        stage?.thumbnail()
+        let Some((owner, stage)) = stage else { return Ok(None) };
+        let busy = || StreamsError::Busy("too many pictures are being made; try again in a moment".into());
+        let turn = self.supervisor().thumbnails.wait(&owner, PICTURE).await.ok_or_else(busy)?;
+        let work = move || {
+            let _turn = turn;
+            stage.thumbnail()
+        };
+        // One that panics has said so.
+        Ok(tokio::task::spawn_blocking(work).await.unwrap_or_default())
     }
 
     /// The kill switch went off: the ending slate for at most 2 s (not with `hard`), then every output ends; 3 s at most.
@@ -258,7 +331,7 @@ impl Streams {
         let supervisor = self.supervisor();
         supervisor.kill(hard);
         if tokio::time::timeout(KILLED, supervisor.silent()).await.is_err() {
-            tracing::error!("not every stream ended within {KILLED:?}; what hangs sends nothing and is left behind");
+            tracing::error!("not every stream ended within {KILLED:?}: what hangs is left behind and ends by itself");
         }
     }
 
@@ -273,6 +346,16 @@ impl Streams {
     /// Whether the kill switch is off and the store does not know yet.
     pub fn is_killed(&self) -> bool {
         self.supervisor().off.flag()
+    }
+
+    /// Whether an agent's switch is off and the store does not know yet.
+    pub(super) fn is_off(&self, agent: &str) -> bool {
+        self.supervisor().off.agents().contains(agent)
+    }
+
+    /// Does `write`, which turns off in the store what is not on air, after every switch that came before.
+    pub(super) async fn in_turn<T>(&self, write: impl Future<Output = T>) -> T {
+        self.supervisor().off.in_turn(write).await
     }
 
     /// An agent that is on air, or could be at once; of one tenant, or any. Known without the store.

@@ -4,6 +4,7 @@
 use crate::store::model::AuditEntry;
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -42,6 +43,8 @@ pub enum Kept {
 #[derive(Default)]
 pub struct Off {
     waiting: Mutex<BTreeMap<Switch, Waiting>>,
+    /// How often anything was switched off.
+    offs: AtomicU64,
     more: Notify,
     /// One writes at a time: an off that comes late must not overwrite an on.
     writing: tokio::sync::Mutex<()>,
@@ -51,6 +54,8 @@ pub struct Off {
 struct Waiting {
     /// The store has the switch; only the audit is missing.
     kept: bool,
+    /// Number of the last off.
+    last: u64,
     entries: Vec<AuditEntry>,
 }
 
@@ -59,7 +64,7 @@ impl Off {
     pub fn set(&self, switch: Switch, entry: AuditEntry) {
         let mut waiting = self.lock();
         let waiting = waiting.entry(switch).or_default();
-        waiting.kept = false;
+        (waiting.kept, waiting.last) = (false, self.offs.fetch_add(1, Ordering::SeqCst) + 1);
         waiting.entries.push(entry);
         self.more.notify_one();
     }
@@ -98,19 +103,28 @@ impl Off {
         Kept::NotYet
     }
 
-    /// Does `write`, which turns it on, and no longer tries to have it off.
+    /// Does `write`, which turns it on, and no longer tries to have it off; unless somebody switched it off meanwhile, who
+    /// came later and has the last word.
     pub async fn on<T>(
         &self,
         switch: &Switch,
         write: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let known = self.offs.load(Ordering::SeqCst);
         let _alone = self.writing.lock().await;
         let done = write.await?;
-        if let Some(waiting) = self.lock().get_mut(switch) {
+        if let Some(waiting) = self.lock().get_mut(switch).filter(|waiting| waiting.last <= known) {
             // That it was off is still to be written into the audit.
             waiting.kept = true;
         }
         Ok(done)
+    }
+
+    /// Does `write` of a switch after those that came before it, so that an on that still waits for the store does not come
+    /// after a later off.
+    pub async fn in_turn<T>(&self, write: impl Future<Output = T>) -> T {
+        let _alone = self.writing.lock().await;
+        write.await
     }
 
     async fn write(&self, store: &Store, switch: &Switch) -> Result<(), StoreError> {
@@ -187,5 +201,50 @@ impl Off {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Switch, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Place;
+
+    fn entry() -> AuditEntry {
+        AuditEntry {
+            id: 0,
+            at: 1,
+            tenant_id: None,
+            actor: "key_1".into(),
+            action: "flag.streaming.off".into(),
+            subject: FLAG.into(),
+            details: serde_json::Value::Null,
+            from: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_off_that_comes_while_an_on_is_written_has_the_last_word() {
+        let (store, off) = (Store::open(&Place::Memory).await.unwrap(), Off::default());
+        let on = off.on(&Switch::Flag, async {
+            store.set_flag(FLAG, true, 1).await?;
+            off.set(Switch::Flag, entry());
+            Ok(())
+        });
+        on.await.unwrap();
+        assert!(off.flag(), "looks go by it");
+        assert_eq!(off.keep(&store, &Switch::Flag).await, Kept::Yes);
+        assert_eq!(store.flag(FLAG).await.unwrap(), Some(false));
+        assert!(off.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_on_after_an_off_that_the_store_did_not_take_stays_on() {
+        let (store, off) = (Store::open(&Place::Memory).await.unwrap(), Off::default());
+        off.set(Switch::Flag, entry());
+        off.on(&Switch::Flag, store.set_flag(FLAG, true, 1)).await.unwrap();
+        assert!(!off.flag());
+        assert_eq!(off.keep(&store, &Switch::Flag).await, Kept::Yes);
+        assert_eq!(store.flag(FLAG).await.unwrap(), Some(true));
+        assert!(off.lock().is_empty(), "its audit is written");
     }
 }

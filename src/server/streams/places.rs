@@ -74,6 +74,8 @@ impl Board {
             let run = encode.run();
             self.actions.extend(run.map(|run| Action::Close { run, deadline: OUTPUT_END }));
         }
+        let finished = self.finishing.extract_if(.., |id, _| !used.contains(id));
+        self.actions.extend(finished.map(|(_, run)| Action::Hurry { run }));
     }
 
     /// Finds an encode for every stream that has none and something to send to.

@@ -64,6 +64,8 @@ pub struct Slot {
     pub status: Status,
     pub key_used: bool,
     pub told: Option<(&'static str, Option<String>)>,
+    /// When it came into this state.
+    pub since: Option<Millis>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +174,7 @@ impl Slot {
             status: Status::default(),
             key_used: false,
             told: None,
+            since: None,
         }
     }
 

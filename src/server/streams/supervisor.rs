@@ -1,7 +1,7 @@
 //! Does what the board wants: one task looks up what is so, one lets time pass, one writes to the store, and threads do what
 //! takes a while. The board's lock is never held across anything that waits.
 
-use super::board::{Action, Board, Ms, NotMade};
+use super::board::{Action, Board, Ms, NotMade, OUTPUT_END};
 use super::crew::{Crew, Desk, Job};
 use super::desired::{Candidate, World, runs_with};
 use super::encodes::Shown;
@@ -12,6 +12,7 @@ use crate::game::{Fact, Game, MatchState, PictureRef, Side, View};
 use crate::output::Destination as Output;
 use crate::server::matches::Matches;
 use crate::server::stage::{OnStage, Stage};
+use crate::server::turns::Turns;
 use crate::server::{Context, now_ms};
 use crate::store::StoreError;
 use crate::store::model::{Millis, StreamRecord};
@@ -35,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const WRITES: usize = 4_096;
 /// Records that the store refused are put again after this.
 const REWRITE: Duration = Duration::from_secs(1);
+/// Thumbnails made at once, and of one tenant.
+const THUMBNAILS: (usize, usize) = (4, 2);
 /// A write is tried this often, with growing pauses.
 const TRIES: u32 = 5;
 
@@ -54,6 +57,8 @@ pub struct Supervisor {
     void: AtomicU64,
     /// Asked at the beginning of each look: what is written meanwhile is seen in the store or here.
     pub off: Off,
+    /// At making thumbnails.
+    pub thumbnails: Turns,
     writes: mpsc::Sender<Write>,
     /// Records of streams that the store does not have yet, by id: the last state of each counts.
     unwritten: Mutex<BTreeMap<String, StreamRecord>>,
@@ -94,6 +99,7 @@ impl Supervisor {
             looks: AtomicU64::new(0),
             void: AtomicU64::new(0),
             off: Off::default(),
+            thumbnails: Turns::new(THUMBNAILS.0, THUMBNAILS.1),
             writes,
             unwritten: Mutex::default(),
             stop: CancellationToken::new(),
@@ -191,6 +197,12 @@ impl Supervisor {
             }
             agents.insert(agent.id.clone(), Candidate { agent, destinations });
         }
+        let mut deleted = BTreeSet::new();
+        for agent in on_air.into_iter().filter(|id| !agents.contains_key(id) && !off.contains(id)) {
+            if matches!(store.agent(None, &agent).await, Err(StoreError::NotFound(_))) {
+                deleted.insert(agent);
+            }
+        }
         self.apply(|board, now, wall| {
             for (tenant, agent, rows) in &unknown {
                 board.ledger.open(tenant, agent, &day, rows);
@@ -200,7 +212,7 @@ impl Supervisor {
                 board.set_settings(Arc::new(config.streaming.clone()));
                 board.set_hosts(&config.hosts);
                 let by_itself = self.stage.shows_by_itself();
-                board.world(World { flag, agents, matches, by_itself }, now, wall);
+                board.world(World { flag, agents, deleted, matches, by_itself }, now, wall);
             }
         });
         Ok(())
@@ -226,7 +238,8 @@ impl Supervisor {
 
     /// Whether nothing is on air any more.
     pub async fn silent(self: &Arc<Self>) {
-        while self.apply(|board, _, _| !board.streams.is_empty()) {
+        // A drain leaves the streams as they are for the next start; their threads end.
+        while self.apply(|board, _, _| !board.draining && !board.streams.is_empty()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.crew.gone().await;
@@ -418,6 +431,7 @@ impl Supervisor {
                 self.crew.hire(run, self.stage.clone(), settings, Arc::new(Reports(self.clone())));
             }
             Action::Close { run, deadline } => self.crew.dismiss(run, deadline),
+            Action::Hurry { run } => self.crew.hurry(run, OUTPUT_END),
             Action::Remove { run, output, deadline } => {
                 // One without a thread has ended with it.
                 let _ = self.crew.hand(run).is_some_and(|hand| hand.give(Job::Remove { output, deadline }));

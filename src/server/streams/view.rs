@@ -4,6 +4,7 @@ use super::board::{Board, Ms};
 use super::rows::{Life, Slot, Stream};
 use super::{DestinationView, StreamView};
 use crate::server::stage::Scene;
+use crate::store::model::ApiRole;
 
 impl Board {
     /// Streams of a tenant, or of all, oldest first.
@@ -47,11 +48,25 @@ impl Board {
     }
 }
 
+impl StreamView {
+    /// What of it somebody of this role may see: which destinations an agent has is for operators, as in
+    /// `/v1/agents/{id}/destinations`; how many there are and how they do, for everybody who may see the stream.
+    #[must_use]
+    pub fn for_role(mut self, role: ApiRole) -> StreamView {
+        if role < ApiRole::Operator {
+            for destination in &mut self.destinations {
+                (destination.id, destination.name, destination.trouble) = (None, None, None);
+            }
+        }
+        self
+    }
+}
+
 fn destination(id: &str, slot: &Slot) -> DestinationView {
     let s = &slot.status;
     DestinationView {
-        id: id.to_owned(),
-        name: slot.name(),
+        id: Some(id.to_owned()),
+        name: Some(slot.name()),
         state: slot.word(),
         trouble: slot.words(),
         kbps: s.kbps,
