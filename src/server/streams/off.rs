@@ -211,7 +211,7 @@ mod tests {
 
     fn entry() -> AuditEntry {
         AuditEntry {
-            id: 0,
+            id: String::new(),
             at: 1,
             tenant_id: None,
             actor: "key_1".into(),
