@@ -260,6 +260,21 @@ fn sockets_close_when_the_match_is_closed_and_nothing_more_is_taken() {
 }
 
 #[test]
+fn a_match_that_several_end_at_once_ends_for_all_of_them() {
+    let house = House::new();
+    for n in 0..5 {
+        let session = house.feeds(&format!("m{n}"));
+        session.holder.post(&session.path("/events"), &Sender::new(&format!("m{n}")).started()).expect(200);
+        let path = format!("/v1/matches/{}/end", session.made["match"]["id"].as_str().unwrap());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(house.game.post(&path, &json!({})).expect(200)["phase"], "closed"));
+            }
+        });
+    }
+}
+
+#[test]
 fn too_many_events_get_429_with_the_time_to_wait() {
     let house = House::with(|config| (config.limits.events_per_second, config.limits.events_burst) = (5, 10));
     let session = house.feeds("m");

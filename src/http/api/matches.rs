@@ -198,10 +198,18 @@ pub(super) async fn end_match(State(api): State<Api>, caller: Caller, Id(id): Id
     let store = &api.service.context().store;
     let record = store.match_(who.tenant(), &id).await?;
     if record.phase != MatchPhase::Closed {
-        api.service.matches().end(&id).await?;
-        audit(&api, who, Some(record.tenant_id), "match.ended", &id, serde_json::Value::Null).await?;
+        match api.service.matches().end(&id).await {
+            Ok(true) => audit(&api, who, Some(record.tenant_id), "match.ended", &id, serde_json::Value::Null).await?,
+            // Another call's end came in between, unless the store says that it is open.
+            Ok(false) | Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(Json(store.match_(who.tenant(), &id).await?))
+    let record = store.match_(who.tenant(), &id).await?;
+    if record.phase != MatchPhase::Closed {
+        return Err(Problem::internal("an open match has no writer"));
+    }
+    Ok(Json(record))
 }
 
 /// Writes down who did what.

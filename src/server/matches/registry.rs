@@ -9,7 +9,7 @@ use crate::game::Reducer;
 use crate::server::turns::Turns;
 use crate::server::{Context, StartError};
 use crate::store::StoreError;
-use crate::store::model::Match;
+use crate::store::model::{Match, MatchPhase};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -190,16 +190,23 @@ impl Matches {
         live
     }
 
-    /// Ends a match for good; its watchers are told. What was fed before is logged first.
-    pub async fn end(&self, id: &str) -> Result<(), StoreError> {
+    /// Ends a match for good; its watchers are told. What was fed before is logged first. False: somebody else was faster.
+    pub async fn end(&self, id: &str) -> Result<bool, StoreError> {
         let live = self.get(id).ok_or(StoreError::NotFound("match"))?;
         live.live.rest().await;
         let (done, ended) = oneshot::channel();
-        let gone = || StoreError::NotFound("match");
-        live.live.inbox.send(Message::End(done)).await.map_err(|_| gone())?;
-        let broken = |_| StoreError::Backend("the writer of the match broke off".into());
-        ended.await.map_err(broken)??;
-        self.forget(id).await
+        if live.live.inbox.send(Message::End(done)).await.is_ok()
+            && let Ok(ended) = ended.await
+        {
+            ended?;
+            self.forget(id).await?;
+            return Ok(true);
+        }
+        // The writer is gone, as after an end.
+        match live.record().phase {
+            MatchPhase::Closed => Ok(false),
+            _ => Err(StoreError::Backend("the writer of the match broke off".into())),
+        }
     }
 
     /// Closes the match if nobody has ended or fed it for long enough; whether it did. Its watchers are told.
