@@ -6,6 +6,7 @@ use super::{Place, Result, StoreError};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AnyConnection, Executor};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Number of a session's advisory lock, which counts within its database: `agentcas` in ASCII.
 const LOCK: i64 = 0x6167_656e_7463_6173;
@@ -18,7 +19,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// alone takes hours to notice. Longer than a look and [`ANSWER`], so that who still runs learns of it first. A server that does
 /// not know one of them (`idle_session_timeout` and `client_connection_check_interval` are of version 14) does without.
 const SESSION: &[&str] = &[
-    "SET application_name = 'agentcast hold'",
     "SET statement_timeout = '30s'",
     "SET idle_session_timeout = '20s'",
     "SET tcp_user_timeout = '20s'",
@@ -32,19 +32,26 @@ const SESSION: &[&str] = &[
 /// The wait is the server's: a connection that breaks is noticed at once, not after the pause.
 const LOOK: &str = "SELECT 1 FROM pg_sleep(1)";
 
+/// Who has the lock: 0, nobody any more; 1, a session of this name; 2, another one. Any role may see the names.
+const WHOSE: &str = "SELECT COALESCE(MAX(CASE WHEN application_name = $1 THEN 1 ELSE 2 END), 0)::bigint
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) + objid::bigint = $2 AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// The right to serve a store. Gone with its connection.
 pub struct Hold {
     url: SecretString,
+    /// All its sessions have it and no others do (`application_name`): also one whose answer never came may have got the lock.
+    name: String,
     connection: AnyConnection,
-    /// The session's process on the server.
-    pid: i64,
 }
 
 /// What became of an attempt.
 enum Taken {
-    Held(Hold),
-    /// The session that we had before still has it: the server has not noticed that its connection is gone.
-    StillOurs,
+    Held(AnyConnection),
+    /// A session that we had before still has it, as the server has not noticed that its connection is gone; or it was freed
+    /// just now.
+    NotYet,
     Others,
 }
 
@@ -55,16 +62,17 @@ impl Hold {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn take(url: &SecretString) -> Result<Option<Hold>> {
-        match attempt(url, 0).await? {
-            Taken::Held(hold) => Ok(Some(hold)),
-            Taken::StillOurs | Taken::Others => Ok(None),
+        let name = format!("agentcast hold {}", Uuid::new_v4().simple());
+        match attempt(url, &name).await? {
+            Taken::Held(connection) => Ok(Some(Hold { url: url.clone(), name, connection })),
+            Taken::NotYet | Taken::Others => Ok(None),
         }
     }
 
     /// Returns when another process serves the store. While the server is away nobody can say so: then it is asked again and
     /// again, and who comes first has it.
     pub async fn lost(self) {
-        let Hold { url, mut connection, mut pid } = self;
+        let Hold { url, name, mut connection } = self;
         loop {
             let look = sqlx::query(LOOK).execute(&mut connection);
             if matches!(tokio::time::timeout(ANSWER, look).await, Ok(Ok(_))) {
@@ -72,14 +80,14 @@ impl Hold {
             }
             tracing::warn!("the connection that holds the store is gone; it is taken again");
             drop(connection);
-            (connection, pid) = loop {
-                match attempt(&url, pid).await {
-                    Ok(Taken::Held(hold)) => {
+            connection = loop {
+                match attempt(&url, &name).await {
+                    Ok(Taken::Held(connection)) => {
                         tracing::info!("the store is held again");
-                        break (hold.connection, hold.pid);
+                        break connection;
                     }
                     Ok(Taken::Others) => return,
-                    Ok(Taken::StillOurs) => {}
+                    Ok(Taken::NotYet) => {}
                     Err(error) => tracing::debug!("the store cannot be held yet: {error}"),
                 }
                 tokio::time::sleep(AGAIN).await;
@@ -88,8 +96,8 @@ impl Hold {
     }
 }
 
-/// `before`: the process of the session that had it for us.
-async fn attempt(url: &SecretString, before: i64) -> Result<Taken> {
+/// `name`: of the session, and of those that had it for us before.
+async fn attempt(url: &SecretString, name: &str) -> Result<Taken> {
     sqlx::any::install_default_drivers();
     let attempt = async {
         let mut connection = postgres_connection(url.expose_secret()).await?;
@@ -100,18 +108,17 @@ async fn attempt(url: &SecretString, before: i64) -> Result<Taken> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let pid: i64 = sqlx::query_scalar("SELECT pg_backend_pid()::bigint").fetch_one(&mut connection).await?;
+        // Before it may get the lock: a session without its name would be taken for another process.
+        let named = "SELECT set_config('application_name', $1, false)";
+        sqlx::query(named).bind(name).execute(&mut connection).await?;
         // Numbers, because they mean the same to every driver.
         let lock = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END::bigint";
         let got: i64 = sqlx::query_scalar(lock).bind(LOCK).fetch_one(&mut connection).await?;
         if got == 1 {
-            return Ok(Taken::Held(Hold { url: url.clone(), connection, pid }));
+            return Ok(Taken::Held(connection));
         }
-        let whose = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = $1
-            AND (classid::bigint << 32) + objid::bigint = $2
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let ours: i64 = sqlx::query_scalar(whose).bind(before).bind(LOCK).fetch_one(&mut connection).await?;
-        Ok(if ours > 0 { Taken::StillOurs } else { Taken::Others })
+        let whose: i64 = sqlx::query_scalar(WHOSE).bind(name).bind(LOCK).fetch_one(&mut connection).await?;
+        Ok(if whose == 2 { Taken::Others } else { Taken::NotYet })
     };
     tokio::time::timeout(ANSWER, attempt).await.unwrap_or_else(|_| Err(late()))
 }

@@ -6,7 +6,7 @@ use agentcast::store::{Hold, Place, Store, StoreError};
 use secrecy::SecretString;
 use sqlx::{AnyConnection, Connection, Executor};
 use std::time::Duration;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -121,6 +121,79 @@ async fn a_session_that_is_not_heard_of_ends_and_who_still_runs_takes_it_again()
     };
     tokio::time::timeout(Duration::from_secs(120), other).await.expect("whoever died holds it no more");
     drop(abandoned);
+    lost.abort();
+}
+
+/// Passes connections on to this port. While the channel says so, one that asks for the lock breaks before the answer, and the
+/// server does not learn of it.
+async fn relay_that_loses_the_lock(to: u16) -> (u16, watch::Sender<bool>) {
+    /// The lock's number as a statement's argument, after its length.
+    const ASKED: &[u8] = b"\0\0\0\x08agentcas";
+    let (listener, loses) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), watch::Sender::new(false));
+    let (port, losing) = (listener.local_addr().unwrap().port(), loses.subscribe());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let losing = losing.clone();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                // Room for a whole statement at a time.
+                let (mut asked, mut answered) = (Vec::with_capacity(1 << 16), Vec::with_capacity(1 << 16));
+                loop {
+                    tokio::select! {
+                        read = client.read_buf(&mut asked) => {
+                            if !matches!(read, Ok(1..)) {
+                                return;
+                            }
+                            _ = server.write_all(&asked).await;
+                            if *losing.borrow() && asked.windows(ASKED.len()).any(|part| part == ASKED) {
+                                break;
+                            }
+                            asked.clear();
+                        }
+                        read = server.read_buf(&mut answered) => {
+                            if !matches!(read, Ok(1..)) || client.write_all(&answered).await.is_err() {
+                                return;
+                            }
+                            answered.clear();
+                        }
+                    }
+                }
+                drop(client);
+                std::future::pending().await
+            });
+        }
+    });
+    (port, loses)
+}
+
+#[tokio::test]
+async fn a_session_that_got_the_lock_but_whose_answer_was_lost_is_not_another_process() {
+    let server = Postgres::shared();
+    let address = server.database().await;
+    let (port, loses) = relay_that_loses_the_lock(server.port()).await;
+    let through = SecretString::from(address.replace(&format!(":{}/", server.port()), &format!(":{port}/")));
+    let lost = tokio::spawn(Hold::take(&through).await.unwrap().expect("nobody holds it yet").lost());
+    let mut raw = AnyConnection::connect(&address).await.unwrap();
+    let first = holder(&mut raw).await.expect("it is held");
+    loses.send_replace(true);
+    sqlx::query("SELECT pg_terminate_backend($1::integer)").bind(first as i32).execute(&mut raw).await.unwrap();
+    let mut next = async |known: &[i64]| {
+        let found = async {
+            loop {
+                match holder(&mut raw).await {
+                    Some(pid) if !known.contains(&pid) => break pid,
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+                assert!(!lost.is_finished(), "its own session is taken for another process");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), found).await.expect("it is taken again")
+    };
+    let unheard = next(&[first]).await;
+    loses.send_replace(false);
+    next(&[first, unheard]).await;
+    assert!(Hold::take(&SecretString::from(address)).await.unwrap().is_none());
+    assert!(!lost.is_finished(), "its own session is taken for another process");
     lost.abort();
 }
 
