@@ -149,7 +149,10 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
         Ok(ExitCode::SUCCESS)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    drop(keeper);
+    // Its session ends with its tasks, at once; while the server is away its address may be looked up, which has no limit.
+    if let Some(keeper) = keeper {
+        keeper.shutdown_timeout(Duration::from_secs(1));
+    }
     done
 }
 
