@@ -122,6 +122,27 @@ async fn a_creating_call_that_a_crash_cut_off_is_not_made_twice() {
 }
 
 #[tokio::test]
+async fn a_creating_call_that_failed_is_repeated_under_its_key_although_the_store_failed_too() {
+    let dir = TempDir::new("freed");
+    let database = dir.path().join("agentcast.db");
+    let world = World::at(config(), &Place::Sqlite(database.clone())).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database);
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let key = world.operator("Arena").await;
+    let make = async || world.call(&key, "POST /v1/agents", &["idempotency-key: once"], b"{\"name\":\"Ada\"}").await;
+    for (name, on) in [("no_agent", "INSERT ON agents"), ("no_end", "DELETE ON answers")] {
+        let full = format!("CREATE TRIGGER {name} BEFORE {on} BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+        sqlx::query(sqlx::AssertSqlSafe(full)).execute(&mut other).await.unwrap();
+    }
+    assert!(make().await.status.is_server_error());
+    assert!(make().await.status.is_server_error(), "it is tried, not refused");
+    sqlx::query("DROP TRIGGER no_agent").execute(&mut other).await.unwrap();
+    let made = make().await.expect(201);
+    assert_eq!(make().await.expect(201)["id"], made["id"]);
+    assert_eq!(world.get(&key, "/v1/agents").await.expect(200)["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn credentials_that_are_wrong_are_refused_in_the_same_words() {
     let world = World::new(config()).await;
     let key = world.operator("Arena").await;

@@ -38,6 +38,8 @@ pub struct Guard {
     barred: Mutex<HashMap<IpAddr, Instant>>,
     /// Idempotency keys of calls that run.
     running: Mutex<HashSet<(String, String)>>,
+    /// Idempotency keys of calls that made nothing, which the store could not be told.
+    freed: Mutex<HashSet<(String, String)>>,
 }
 
 struct Limiters {
@@ -94,7 +96,7 @@ impl Guard {
     pub fn new(config: Arc<RwLock<Arc<Config>>>) -> Guard {
         let now = config.read().unwrap_or_else(PoisonError::into_inner).clone();
         let limiters = RwLock::new(Arc::new(Limiters::of(now, None)));
-        Guard { config, limiters, barred: Mutex::default(), running: Mutex::default() }
+        Guard { config, limiters, barred: Mutex::default(), running: Mutex::default(), freed: Mutex::default() }
     }
 
     fn limiters(&self) -> Arc<Limiters> {
@@ -292,6 +294,8 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 /// An answer is put into the store so often, with growing pauses.
 const WRITE_TRIES: u32 = 3;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// Keys in [`Guard::freed`]; those of further failures stay taken.
+const FREED: usize = 10_000;
 /// Longest `Idempotency-Key`, characters.
 const KEY_CHARS: usize = 255;
 
@@ -399,7 +403,7 @@ impl Once {
     /// Makes it, or gives the answer of the call that made it.
     ///
     /// # Errors
-    /// 422 when the key was used for another request, 409 when that call still runs or was cut off by a crash, and what
+    /// 422 when the key was used for another request, 409 when that call still runs or broke off in a crash, and what
     /// `make` says: a call that failed may be repeated under its key.
     pub async fn run(
         self,
@@ -419,7 +423,16 @@ impl Once {
             let words = "it was used for another request; take a new one for each thing to be made";
             Problem::field("Idempotency-Key", words)
         };
-        match store.claim(&scope, &key, &self.request, now_ms()).await? {
+        let freed = || api.guard.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = (scope.clone(), key.clone());
+        // What the store could not be told, this process knows: nothing was made under the key.
+        let free = || {
+            let mut freed = freed();
+            if freed.len() < FREED {
+                freed.insert(call.clone());
+            }
+        };
+        match store.claim(&scope, &key, &self.request, now_ms()).await.inspect_err(|_| free())? {
             Claim::New => {}
             Claim::Answered(known) if known.request == self.request => {
                 let status = StatusCode::from_u16(known.status).map_err(Problem::internal)?;
@@ -427,18 +440,20 @@ impl Once {
                 return Ok(Made { status, body, replayed: true });
             }
             Claim::CutOff { request } if request == self.request => {
-                let words = "the service ended in the middle of the call with this Idempotency-Key, and may or may not have \
-                             made what it asks for: look at the list, and call again with a new key where it is missing";
-                return Err(Problem::new(Kind::CONFLICT, words));
+                if !freed().contains(&call) {
+                    let words = "an earlier call with this Idempotency-Key broke off, and may or may not have made what it \
+                                 asks for: look at the list, and call again with a new key where it is missing";
+                    return Err(Problem::new(Kind::CONFLICT, words));
+                }
             }
             Claim::Answered(_) | Claim::CutOff { .. } => return Err(reused()),
         }
+        freed().remove(&call);
         let made = match make.await {
             Ok(made) => made,
             Err(problem) => {
-                let forgotten = tried(|| store.forget(&scope, &key)).await;
-                if let Err(error) = forgotten {
-                    tracing::error!("the Idempotency-Key of a call that failed cannot be used again: {error}");
+                if tried(|| store.forget(&scope, &key)).await.is_err() {
+                    free();
                 }
                 return Err(problem);
             }
