@@ -38,7 +38,7 @@ pub enum Job {
 struct Opened {
     /// Once it is open.
     stage: OnceLock<Arc<dyn OnStage>>,
-    /// Its end is over by then: somebody is in a hurry. Stays where it opens only after that was said.
+    /// Somebody is in a hurry: its end is over by then, also where it opens only after that was said.
     by: Mutex<Option<Instant>>,
 }
 
