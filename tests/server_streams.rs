@@ -57,6 +57,8 @@ struct FakeBroadcast {
     /// Its end takes all of its time, as that of a platform that takes nothing more.
     stalls: AtomicBool,
     hurried: Mutex<Option<Duration>>,
+    /// What its end was given.
+    deadline: Mutex<Option<Duration>>,
     /// Thumbnails that are being made, and the most there were at once.
     thumbnails: (AtomicU32, AtomicU32),
 }
@@ -130,6 +132,7 @@ impl OnStage for Handle {
         Some((Arc::from(&b"jpeg"[..]), 5))
     }
     fn stop(&self, deadline: Duration) -> Vec<Status> {
+        *self.0.deadline.lock().unwrap() = Some(deadline);
         self.0.stopped.store(true, Ordering::SeqCst);
         let began = Instant::now();
         let left = || deadline.min(self.0.hurried.lock().unwrap().unwrap_or(deadline));

@@ -94,21 +94,29 @@ async fn answer(Shared(api): Shared<Api>, uri: Uri, body: Bytes) -> Vec<u8> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn destination_that_is_put_back_begins_when_its_egress_job_has_stopped() {
-    let (stage, api) = (Arc::<FakeStage>::default(), Api::default());
-    let world = World::with(stage.clone(), SECOND, Some(api.serve().await)).await;
+async fn enable(world: &World, enabled: bool) {
+    let destination = world.store().destination(None, "d-a").await.unwrap();
+    let new = Destination { via: Via::LivekitEgress, enabled, ..destination };
+    world.store().update_destination(&new, None).await.unwrap();
+    world.service.streams().poke();
+}
+
+/// A stream of agent `a` with a job that sends.
+async fn on_air(api: &Api) -> World {
+    let world = World::with(Arc::<FakeStage>::default(), SECOND, Some(api.serve().await)).await;
     world.agent("a", NOWHERE).await;
-    let enable = async |enabled: bool| {
-        let destination = world.store().destination(None, "d-a").await.unwrap();
-        let new = Destination { via: Via::LivekitEgress, enabled, ..destination };
-        world.store().update_destination(&new, None).await.unwrap();
-        world.service.streams().poke();
-    };
-    enable(true).await;
+    enable(&world, true).await;
     world.match_("m", ["a", ""]).await;
     world.starts("m").await;
     until("a job", || (api.jobs() == 1).then_some(())).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn destination_that_is_put_back_begins_when_its_egress_job_has_stopped() {
+    let api = Api::default();
+    let world = on_air(&api).await;
+    let enable = async |enabled: bool| enable(&world, enabled).await;
     enable(false).await;
     until("the request to stop it", || (api.stops() == ["EG_1"]).then_some(())).await;
     world.gone("a").await;
@@ -121,4 +129,18 @@ async fn destination_that_is_put_back_begins_when_its_egress_job_has_stopped() {
     api.0.lock().unwrap().quick = true;
     world.service.leave_air(10 * SECOND).await;
     assert_eq!(api.stops(), ["EG_1", "EG_2"], "nobody could stop it later");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_that_drains_waits_for_egress_jobs_that_take_longer_than_their_streams() {
+    let api = Api::default();
+    let world = on_air(&api).await;
+    enable(&world, false).await;
+    until("the request to stop it", || (api.stops() == ["EG_1"]).then_some(())).await;
+    world.gone("a").await;
+    let mut drain = std::pin::pin!(world.service.leave_air(3 * PATIENCE));
+    let early = tokio::time::timeout(2 * SECOND, &mut drain).await;
+    assert!(early.is_err(), "the next start would be a second publisher");
+    api.end();
+    tokio::time::timeout(PATIENCE, drain).await.expect("nothing is left to wait for");
 }

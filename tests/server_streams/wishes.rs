@@ -78,6 +78,27 @@ async fn the_kill_switch_ends_at_once_what_a_drain_gives_time_to_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kill_switch_reaches_what_still_opens_while_a_drain_gives_it_time() {
+    let stage = Arc::<FakeStage>::default();
+    *stage.hangs.lock().unwrap() = Some("a".into());
+    let world = World::new(stage.clone(), SECOND).await;
+    world.agent("a", NOWHERE).await;
+    world.match_("m", ["a", ""]).await;
+    world.starts("m").await;
+    until("its stream", || world.of("a")).await;
+    // Each has said what it wants before it waits for the first time.
+    let mut drain = std::pin::pin!(world.service.leave_air(Duration::from_secs(60)));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut drain).await.is_err());
+    let mut kill = std::pin::pin!(world.service.streams().kill(true));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut kill).await.is_err());
+    *stage.hangs.lock().unwrap() = None;
+    kill.await;
+    drain.await;
+    let given = *stage.opened()[0].deadline.lock().unwrap();
+    assert!(given.is_some_and(|deadline| deadline < SECOND), "{given:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_ask_for_one_picture_take_few_threads() {
     let stage = Arc::<FakeStage>::default();
     let world = World::new(stage.clone(), SECOND).await;

@@ -135,7 +135,8 @@ fn view(api: &Api, record: StreamRecord) -> StreamView {
 
 /// Puts an agent on air with a match again, after somebody stopped it; where it is on air, destinations that gave up are tried
 /// again. Without anybody's doing a stream begins when a match starts, where the agent's switch and the flag are on. A refusal
-/// changes nothing; why a match waits stands under `waiting` in `GET /v1/matches/{id}`, too.
+/// changes nothing; why a match waits stands under `waiting` in `GET /v1/matches/{id}`, too. While its last stream shows the
+/// ending scene, for 2 s, the answer is 409 with `Retry-After`.
 #[utoipa::path(
     post, path = "/v1/streams", tag = "streams",
     params(OnceHeader), request_body = StreamNew,
@@ -168,6 +169,7 @@ fn problem(error: StreamsError) -> Problem {
     match error {
         StreamsError::NotFound => Problem::not_found("it"),
         StreamsError::Refused(words) => Problem::new(Kind::CONFLICT, words),
+        StreamsError::Ending => Problem::new(Kind::CONFLICT, error.to_string()).retry_after(2),
         StreamsError::Busy(words) => Problem::new(Kind::TOO_FAST, words).retry_after(2),
         StreamsError::Store(words) => Problem::internal(words),
     }

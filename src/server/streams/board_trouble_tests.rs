@@ -1,6 +1,7 @@
 //! What keeps a stream or a destination off the air, and who hears of it.
 
 use super::*;
+use crate::server::streams::StreamsError;
 
 /// Data of what was told of this kind and id.
 fn told(rig: &Rig, kind: &str, id: &str) -> Vec<serde_json::Value> {
@@ -160,4 +161,32 @@ fn what_is_switched_off_while_a_drain_lets_it_finish_has_no_more_time() {
     rig.board.end(&id, "stopped by an operator", rig.now, rig.wall());
     rig.work();
     assert_eq!(rig.hurried, runs[1..]);
+}
+
+#[test]
+fn a_wish_for_a_stream_that_shows_its_goodbye_is_told_to_come_again_and_not_that_a_switch_is_off() {
+    let mut rig = Rig::new(&["a"], &[("m", &["a"], Running)]);
+    let first = rig.only().record.id;
+    rig.board.kill(false, rig.now, rig.wall());
+    rig.work();
+    assert_eq!(rig.only().state, StreamState::Ending);
+    rig.look();
+    let begun = |rig: &mut Rig| {
+        let stopped = rig.board.wanted_again("a", "m");
+        rig.look();
+        rig.board.begun("a", "m", stopped, rig.now)
+    };
+    // The flag is on again before the goodbye is over.
+    assert_eq!(begun(&mut rig), Err(StreamsError::Ending));
+    assert_eq!(rig.board.begun("a", "m", true, rig.now), Err(StreamsError::Ending));
+    assert!(!rig.board.wanted_again("a", "m"), "the next one begins by itself");
+    rig.pass(2_000);
+    let next = begun(&mut rig).unwrap().id;
+    assert_ne!(next, first);
+    // With the flag off, that is why.
+    rig.board.kill(false, rig.now, rig.wall());
+    rig.world.flag = false;
+    let why = begun(&mut rig).unwrap_err();
+    assert!(matches!(&why, StreamsError::Refused(words) if words.contains("flag")), "{why}");
+    assert_eq!(rig.only().state, StreamState::Ending);
 }

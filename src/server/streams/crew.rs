@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -33,8 +33,14 @@ pub enum Job {
     Stop { deadline: Duration },
 }
 
-/// A render + encode, once it is open.
-type Opened = OnceLock<Arc<dyn OnStage>>;
+/// A render + encode.
+#[derive(Default)]
+struct Opened {
+    /// Once it is open.
+    stage: OnceLock<Arc<dyn OnStage>>,
+    /// Somebody is in a hurry: its end is over by then, also where it opens only after that was said.
+    by: Mutex<Option<Instant>>,
+}
 
 pub struct Crew {
     hands: Mutex<HashMap<u64, Hand>>,
@@ -56,7 +62,7 @@ pub struct Hand {
 impl Hand {
     /// Once it is open.
     pub fn stage(&self) -> Option<&Arc<dyn OnStage>> {
-        self.stage.get()
+        self.stage.stage.get()
     }
 
     /// Held while a state is shown, so that none of an earlier aim comes after one of a later.
@@ -119,7 +125,14 @@ impl Crew {
     /// One that was told to end everything ends it within this time from now.
     pub fn hurry(&self, run: u64, within: Duration) {
         let leaving = lock(&self.leaving).get(&run).and_then(Weak::upgrade);
-        if let Some(stage) = leaving.as_ref().and_then(|stage| stage.get()) {
+        let Some(leaving) = leaving else { return };
+        let by = Instant::now() + within;
+        // Before the look at the stage: one that opens meanwhile is seen here, or its thread sees this.
+        {
+            let mut sooner = lock(&leaving.by);
+            *sooner = Some(sooner.map_or(by, |before| before.min(by)));
+        }
+        if let Some(stage) = leaving.stage.get() {
             stage.hurry(within);
         }
     }
@@ -154,7 +167,7 @@ fn open_and_work(
         Ok(Err(words)) => return desk.opened(run, Err(words)),
         Err(_) => return desk.opened(run, Err(fault())),
     };
-    let _ = opened.set(on_stage.clone());
+    let _ = opened.stage.set(on_stage.clone());
     desk.opened(run, Ok(on_stage.clone()));
     // Ends with the last sender, too.
     let mut deadline = Duration::from_millis(500);
@@ -180,7 +193,9 @@ fn open_and_work(
             }
         }
     }
-    on_stage.stop(deadline);
+    let by = *lock(&opened.by);
+    let left = by.map_or(deadline, |by| by.saturating_duration_since(Instant::now()));
+    on_stage.stop(deadline.min(left));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

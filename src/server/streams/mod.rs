@@ -44,7 +44,6 @@ use super::{Context, StartError};
 use crate::store::StoreError;
 use crate::store::model::{Agent, AuditEntry, MatchPhase, Millis, StreamRecord};
 use crate::stream::Meters;
-use desired::Refusal;
 pub use off::{FLAG, Kept, Switch};
 use serde::Serialize;
 use serde_json::json;
@@ -157,6 +156,9 @@ pub enum StreamsError {
     /// With what to do.
     #[error("{0}")]
     Refused(String),
+    /// A stream that says goodbye is not called back; the next one begins after it.
+    #[error("its stream is just ending; try again in 2 s")]
+    Ending,
     /// Too many of these at once; with what to do.
     #[error("{0}")]
     Busy(String),
@@ -237,29 +239,9 @@ impl Streams {
         }
         let stopped = supervisor.apply(|board, _, _| board.wanted_again(&agent.id, match_id));
         let looked = supervisor.look().await;
-        let found = supervisor.apply(|board, now, _| {
-            let of = |s: &&rows::Stream| s.agent.id == agent.id && s.record.match_id == match_id && !s.is_ending();
-            let on = board.streams.values().find(of);
-            if let Some(record) = on.map(|s| s.record.clone()) {
-                board.try_again(&record.id, now);
-                return Ok(record);
-            }
-            if stopped {
-                board.stopped(&agent.id, match_id);
-            }
-            let why = board.desired.refused.get(&(agent.id.clone(), match_id.to_owned()));
-            Err(match why {
-                None => "the agent's streaming switch is off; turn it on".to_owned(),
-                Some(Refusal::Busy(other)) if stopped => format!(
-                    "the agent's destinations carry match {other}, and a stream key takes one stream at a time; this stream \
-                     stays stopped: end that match or stop its stream, then start this one"
-                ),
-                Some(why) if stopped => format!("{why}; this stream stays stopped: start it again then"),
-                Some(why) => why.to_string(),
-            })
-        });
+        let found = supervisor.apply(|board, now, _| board.begun(&agent.id, match_id, stopped, now));
         looked.map_err(StreamsError::of)?;
-        let record = found.map_err(StreamsError::Refused)?;
+        let record = found?;
         // In order: what became of it meanwhile is not overwritten.
         match supervisor.written(WRITTEN).await {
             true => Ok(record),

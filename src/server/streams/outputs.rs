@@ -17,6 +17,7 @@ use crate::store::model::{Destination, DestinationKind, Via};
 use crate::webhook::EgressInfo;
 use secrecy::ExposeSecret;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tracing::{Instrument as _, Span};
 
 /// Egress outputs whose jobs are not over; they want to hear of webhooks.
@@ -56,12 +57,22 @@ impl Observers {
         }
     }
 
-    /// Ready once LiveKit was told to stop every job. All outputs were stopped before.
-    pub async fn told(&self) {
-        let all: Vec<_> = self.all().iter().map(|one| one.observer.clone()).collect();
-        for observer in all {
-            observer.told().await;
+    /// Ready once every job is over, as far as can be known. All outputs were stopped before.
+    pub async fn over(&self) {
+        while !self.all().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether LiveKit was told to stop every job that is not over.
+    pub async fn told(&self) -> bool {
+        let all: Vec<_> = self.all().iter().map(|one| one.observer.clone()).collect();
+        let told = async {
+            for observer in all {
+                observer.told().await;
+            }
+        };
+        tokio::time::timeout(Duration::ZERO, told).await.is_ok()
     }
 }
 
@@ -178,7 +189,6 @@ fn refused(words: &str) -> NotMade {
 mod tests {
     use super::*;
     use crate::output::key::StreamKey;
-    use std::time::Duration;
 
     #[test]
     fn destination_and_key_are_held_until_the_job_that_has_them_is_over() {

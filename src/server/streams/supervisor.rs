@@ -252,10 +252,18 @@ impl Supervisor {
         if tokio::time::timeout_at(by, self.crew.gone()).await.is_err() {
             tracing::error!("not every stream ended in time; what hangs is left behind");
         }
-        if tokio::time::timeout_at(by, self.observers.told()).await.is_err() {
-            tracing::error!(
-                "LiveKit has not confirmed that it stops an egress job, which may go on sending; look at it with `lk egress list`"
-            );
+        // The next start knows nothing of them: it would be a second publisher, which platforms take for a bad key.
+        if tokio::time::timeout_at(by, self.observers.over()).await.is_err() {
+            match self.observers.told().await {
+                true => tracing::warn!(
+                    "an egress job stops and is not over yet: until it is, its platform may refuse the stream key; what rests \
+                     after that is tried again by POST /v1/streams"
+                ),
+                false => tracing::error!(
+                    "LiveKit has not confirmed that it stops an egress job, which may go on sending; look at it with \
+                     `lk egress list`"
+                ),
+            }
         }
         if !self.written(by.saturating_duration_since(tokio::time::Instant::now()).max(Duration::from_secs(1))).await {
             tracing::error!("the store did not take the last figures in time");
