@@ -281,13 +281,17 @@ async fn greet(log: &Log, config: &Config, context: &Context, place: &Place, add
         log.tell("streams:  off; nothing goes on air until PUT /v1/flags/streaming {\"enabled\":true}, or STREAMING_ENABLED=true");
     }
     let first = PageRequest { after: None, limit: 200 };
-    let admin = context.store.api_keys(None, &first).await.is_ok_and(|page| {
-        page.next.is_some() || page.items.iter().any(|key| key.role == ApiRole::Admin && key.revoked_at.is_none())
-    });
-    if !admin {
-        log.tell(
-            "no key:   nobody can call the API yet; make the first key: agentcast apikey create --role admin --name me",
-        );
+    if let Ok(page) = context.store.api_keys(None, &first).await
+        && page.next.is_none()
+    {
+        let mut valid = page.items.iter().filter(|key| key.revoked_at.is_none()).peekable();
+        if valid.peek().is_none() {
+            log.tell("no key:   nobody can call the API yet; make the first key: agentcast apikey create --role admin --name me");
+        } else if valid.all(|key| key.role != ApiRole::Admin) {
+            log.tell(
+                "no admin: no key may turn streaming on or off for all; make one: agentcast apikey create --role admin --name me",
+            );
+        }
     }
     if config.public_url.is_none() && !address.ip().is_loopback() {
         log.tell("warning: PUBLIC_URL is not set: links and cookies will not work behind a proxy or a name");
