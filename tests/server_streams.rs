@@ -166,6 +166,15 @@ impl World {
         World::with(stage, over, None).await
     }
 
+    /// In which the match `m` of the agent `a` has begun.
+    async fn with_match(stage: Arc<dyn Stage>) -> World {
+        let world = World::new(stage, SECOND).await;
+        world.agent("a", NOWHERE).await;
+        world.match_("m", ["a", ""]).await;
+        world.starts("m").await;
+        world
+    }
+
     async fn with(stage: Arc<dyn Stage>, over: Duration, livekit: Option<agentcast::livekit::Server>) -> World {
         World::at(&Place::Memory, stage, over, livekit).await
     }

@@ -93,8 +93,7 @@ fn killed_twenty_times_it_loses_nothing_acknowledged_and_is_back_on_air() {
     }
     back.sort();
     println!("live again after {:?} (median), {:?} (worst)", back[ROUNDS / 2], back[ROUNDS - 1]);
-    // A few rounds are a busy machine's.
-    assert!(back[ROUNDS * 3 / 4] < Duration::from_secs(5), "{back:?}");
+    assert!(back[ROUNDS - 1] < Duration::from_secs(5), "{back:?}");
 }
 
 /// How long a round pushes before the kill.

@@ -35,10 +35,7 @@ async fn record_that_the_store_refuses_is_known_and_written_when_the_store_takes
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_that_a_reload_takes_off_the_list_get_nothing_more_until_they_are_back() {
     let stage = Arc::<FakeStage>::default();
-    let world = World::new(stage.clone(), SECOND).await;
-    world.agent("a", NOWHERE).await;
-    world.match_("m", ["a", ""]).await;
-    world.starts("m").await;
+    let world = World::with_match(stage.clone()).await;
     world.live("a").await;
     let allow = |allowed: &[&str]| {
         let context = world.service.context();

@@ -6,10 +6,7 @@ use agentcast::server::streams::StreamsError;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_was_stopped_and_started_again_comes_back_after_a_restart() {
     let stage = Arc::<FakeStage>::default();
-    let world = World::new(stage.clone(), SECOND).await;
-    world.agent("a", NOWHERE).await;
-    world.match_("m", ["a", ""]).await;
-    world.starts("m").await;
+    let world = World::with_match(stage.clone()).await;
     let first = world.live("a").await.record.id;
     let streams = world.service.streams();
     streams.end(None, &first, "stopped by an operator").await.unwrap();
@@ -57,10 +54,7 @@ async fn a_start_that_is_refused_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_kill_switch_ends_at_once_what_a_drain_gives_time_to_finish() {
     let stage = Arc::<FakeStage>::default();
-    let world = World::new(stage.clone(), SECOND).await;
-    world.agent("a", NOWHERE).await;
-    world.match_("m", ["a", ""]).await;
-    world.starts("m").await;
+    let world = World::with_match(stage.clone()).await;
     world.live("a").await;
     let shown = &stage.opened()[0];
     shown.stalls.store(true, Ordering::SeqCst);
@@ -81,10 +75,7 @@ async fn the_kill_switch_ends_at_once_what_a_drain_gives_time_to_finish() {
 async fn the_kill_switch_reaches_what_still_opens_while_a_drain_gives_it_time() {
     let stage = Arc::<FakeStage>::default();
     *stage.hangs.lock().unwrap() = Some("a".into());
-    let world = World::new(stage.clone(), SECOND).await;
-    world.agent("a", NOWHERE).await;
-    world.match_("m", ["a", ""]).await;
-    world.starts("m").await;
+    let world = World::with_match(stage.clone()).await;
     until("its stream", || world.of("a")).await;
     // Each has said what it wants before it waits for the first time.
     let mut drain = std::pin::pin!(world.service.leave_air(Duration::from_secs(60)));
@@ -101,10 +92,7 @@ async fn the_kill_switch_reaches_what_still_opens_while_a_drain_gives_it_time() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_ask_for_one_picture_take_few_threads() {
     let stage = Arc::<FakeStage>::default();
-    let world = World::new(stage.clone(), SECOND).await;
-    world.agent("a", NOWHERE).await;
-    world.match_("m", ["a", ""]).await;
-    world.starts("m").await;
+    let world = World::with_match(stage.clone()).await;
     let id = world.live("a").await.record.id;
     let asks = (0..64).map(|_| {
         let (streams, id) = (world.service.streams().clone(), id.clone());
@@ -120,10 +108,7 @@ async fn many_who_ask_for_one_picture_take_few_threads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_of_an_agent_that_is_deleted_says_so() {
     let stage = Arc::<FakeStage>::default();
-    let world = World::new(stage.clone(), SECOND).await;
-    world.agent("a", NOWHERE).await;
-    world.match_("m", ["a", ""]).await;
-    world.starts("m").await;
+    let world = World::with_match(stage.clone()).await;
     let id = world.live("a").await.record.id;
     world.store().delete_agent(None, "a").await.unwrap();
     world.service.streams().poke();
