@@ -8,6 +8,7 @@ use crate::server::now_ms;
 use crate::store::{Store, StoreError};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub struct Keys {
     pub keyring: Keyring,
@@ -44,10 +45,17 @@ pub fn keys(loaded: &Loaded) -> anyhow::Result<Keys> {
     }
 }
 
-/// Notes in the store by which key this process seals, for `key rotate`, and says how many stored stream keys do not open: else
-/// each would only show when its stream should begin.
-pub async fn look_through(store: &Store, keyring: &Keyring) {
-    let noted = store.note_sealing_key(keyring.kid(), now_ms()).await;
+/// Notes in the store by which key this process seals, for `key rotate`.
+pub async fn note(store: &Store, keyring: &Keyring) {
+    if let Err(error) = store.note_sealing_key(keyring.kid(), now_ms()).await {
+        tracing::error!(
+            "the store does not take a note of the key that seals, which `agentcast key rotate` reads: {error}"
+        );
+    }
+}
+
+/// Says how many stored stream keys do not open: else each would only show when its stream should begin. Nothing waits for it.
+pub async fn look_through(store: Store, keyring: Arc<Keyring>) {
     let looked = async {
         let (mut all, mut broken, mut missing) = (0, 0, BTreeSet::new());
         let mut after: Option<String> = None;
@@ -66,7 +74,7 @@ pub async fn look_through(store: &Store, keyring: &Keyring) {
         }
         Ok::<_, StoreError>((all, broken, missing))
     };
-    match noted.and(looked.await) {
+    match looked.await {
         Ok((_, 0, _)) => {}
         Ok((all, broken, missing)) => {
             let remedy = "set them anew with PUT /v1/destinations/{id}/key";

@@ -93,7 +93,7 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("--listen {}: cannot listen there; name another port", config.listen))?;
         let address = listener.local_addr()?;
         let store = Store::open(&place).await.with_context(|| format!("the store ({})", whereabouts(&place)))?;
-        keys::look_through(&store, &keys.keyring).await;
+        keys::note(&store, &keys.keyring).await;
         let hub = keys.livekit.as_ref().map(Hub::new);
         let context = Context {
             store,
@@ -124,6 +124,7 @@ pub(super) fn run(args: Serve, verbose: u8) -> anyhow::Result<ExitCode> {
         notify("READY=1");
         let mut care = tokio::task::JoinSet::new();
         care.spawn(care::prune(service.clone()));
+        care.spawn(keys::look_through(context.store.clone(), context.keyring.clone()));
         let poked = service.clone();
         care.spawn(reloader.run(context.clone(), move || poked.streams().poke()));
         if let Some(hub) = hub {
